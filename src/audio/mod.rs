@@ -1,0 +1,99 @@
+//! Sound as one channel of samples: reading `.wav` and `.ogg`, changing the sample rate, writing `.wav`.
+
+pub(crate) mod beside;
+mod ogg;
+mod resample;
+mod vorbis_headers;
+mod wav;
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::{Error, Result};
+
+/// Sample rates that files and flags may have, in hertz.
+pub const SAMPLE_RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
+/// Most samples a file may hold per channel (6 hours at 48 kHz): whole files are kept in memory.
+const MAX_SAMPLES: usize = 1 << 30;
+
+/// One channel of sound. Full scale is 1.0; samples beyond it are allowed and kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waveform {
+    /// The samples.
+    pub samples: Vec<f32>,
+    /// Samples per second.
+    pub sample_rate: u32,
+}
+
+impl Waveform {
+    /// The sound in a `.wav` file (PCM of 8, 16, 24 or 32 bits, or 32-bit float) or an Ogg Vorbis `.ogg` file, told
+    /// apart by their extension in any letter case. Several channels are averaged into one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be opened; [`Error::File`] if it is damaged, truncated, of another kind, empty,
+    /// holds NaN or infinite samples, or passes the limits (2^30 samples per channel, 1 to 768 kHz).
+    pub fn read(path: &Path) -> Result<Waveform> {
+        let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        let waveform = match extension.as_deref() {
+            Some("wav") => wav::read(path)?,
+            Some("ogg") => ogg::read(path)?,
+            _ => return Err(Error::file(path, "is neither a .wav nor an .ogg file")),
+        };
+        if !SAMPLE_RATES.contains(&waveform.sample_rate) {
+            return Err(Error::file(
+                path,
+                format!(
+                    "has a sample rate of {} Hz; {} to {} Hz can be read",
+                    waveform.sample_rate,
+                    SAMPLE_RATES.start(),
+                    SAMPLE_RATES.end()
+                ),
+            ));
+        }
+        if waveform.samples.is_empty() {
+            return Err(Error::file(path, "holds no samples"));
+        }
+        if let Some(at) = waveform.samples.iter().position(|x| !x.is_finite()) {
+            return Err(Error::file(path, format!("sample {at} is {}: damaged?", waveform.samples[at])));
+        }
+        Ok(waveform)
+    }
+
+    /// Writes a 16-bit PCM `.wav` file, beside `path` first and then renamed, so that no half file is ever seen.
+    ///
+    /// Samples are multiplied by 32768, as reading divides by it, and rounded. Those beyond full scale are cut off, with
+    /// a warning that says how many and how loud the loudest is.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written; [`Error::File`] if a sample is NaN or infinite.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        wav::write(self, path)
+    }
+
+    /// The sound at another sample rate, `ceil(len * rate / sample_rate)` samples long and aligned with the original.
+    /// An equal rate gives the samples unchanged.
+    ///
+    /// Flat within 0.1 dB to 95 % of half the lower rate; what would alias is more than 80 dB down.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if one of the rates is outside [`SAMPLE_RATES`].
+    pub fn resample(&self, rate: u32) -> Result<Waveform> {
+        resample::resample(self, rate)
+    }
+
+    /// How long the sound lasts.
+    pub fn duration(&self) -> Duration {
+        Duration::from_secs_f64(self.samples.len() as f64 / f64::from(self.sample_rate.max(1)))
+    }
+}
+
+/// The mean over the channels of one moment, summed in f64.
+fn mean(channels: impl ExactSizeIterator<Item = f32>) -> f32 {
+    let count = channels.len() as f64;
+    (channels.map(f64::from).sum::<f64>() / count) as f32
+}
+
+/// The error for a file of more than [`MAX_SAMPLES`].
+fn too_long(path: &Path) -> Error {
+    Error::file(path, format!("holds more than {MAX_SAMPLES} samples per channel: cut it into shorter files"))
+}

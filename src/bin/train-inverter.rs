@@ -1,0 +1,150 @@
+//! `train-inverter LOGDIR TRAIN_DIR TEST_DIR`: trains the CBHG that turns mel into linear spectrograms.
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use vae_workshop::cli;
+use vae_workshop::cli_train::TrainFlags;
+use vae_workshop::data::PairDataset;
+use vae_workshop::models::CbhgConfig;
+use vae_workshop::run::{
+    AdamConfig, BatchConfig, Clipping, InverterRecipe, ModelConfig, Objective, RunConfig, Schedule,
+};
+use vae_workshop::train::InverterTask;
+
+/// Train a CBHG network that turns log-mel into linear log-power spectrograms.
+///
+/// The run lives in LOGDIR and is continued if one is there. Watch it with `tensorboard --logdir LOGDIR`. Ctrl-C saves and exits.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    run: TrainFlags,
+    /// Training steps in total, earlier sessions included.
+    #[arg(long, default_value_t = 40_000, value_name = "N")]
+    steps: u64,
+    /// Steps between checkpoints.
+    #[arg(long, default_value_t = 1000, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    save_every: u64,
+    /// Sizes and recipe; single flags override.
+    #[arg(long, value_enum, default_value_t = Preset::Default)]
+    preset: Preset,
+    /// What the network does [default: correction; workshop: workshop]
+    #[arg(long, value_enum)]
+    recipe: Option<Recipe>,
+    /// Frames of a training crop; 0 trains on whole utterances, padded.
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    crop_frames: usize,
+    /// Crops or utterances per step [default: 32; tiny: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: Option<u32>,
+    /// Widest filter of the convolution bank [default: 16; tiny: 4]
+    #[arg(long, value_name = "N")]
+    bank_size: Option<usize>,
+    /// Channels of the convolutions and highway layers [default: 128; tiny: 32]
+    #[arg(long, value_name = "N")]
+    channels: Option<usize>,
+    /// Highway layers.
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    highway_layers: usize,
+    /// GRU cells in each direction [default: 128; tiny: 64]
+    #[arg(long, value_name = "N")]
+    gru_cells: Option<usize>,
+    /// Adam's learning rate at the start.
+    #[arg(long, default_value_t = 1e-3)]
+    learning_rate: f64,
+    /// Learning rate at the end of the cosine, and after it [workshop: constant]
+    #[arg(long, default_value_t = 1e-5)]
+    final_learning_rate: f64,
+    /// Steps of the cosine [default: --steps of the first session]
+    #[arg(long, value_name = "STEPS")]
+    decay_steps: Option<u64>,
+    /// Bound on the gradient's norm: of all tensors together [default: 1], in the workshop recipe of each [0.001]
+    #[arg(long, value_name = "NORM")]
+    clip_norm: Option<f64>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Preset {
+    /// Minutes on a laptop, for demos and tests.
+    Tiny,
+    /// The model of the README.
+    Default,
+    /// As the 2018 workshop trained it.
+    Workshop,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Recipe {
+    /// Standardised log-mels in, a correction to the KL mel inverse out.
+    Correction,
+    /// Raw log-mels in, the log spectrum itself out.
+    Workshop,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    cli::run(|| {
+        let sets = args.run.open_sets()?;
+        let features = sets.train.config();
+        let (bank_size, channels, gru_cells, batch_size) = match args.preset {
+            Preset::Tiny => (4, 32, 64, 8),
+            Preset::Default | Preset::Workshop => (16, 128, 128, 32),
+        };
+        let recipe = match (args.recipe, args.preset) {
+            (Some(Recipe::Workshop), _) | (None, Preset::Workshop) => InverterRecipe::Workshop,
+            _ => InverterRecipe::Correction,
+        };
+        let model = CbhgConfig {
+            n_mels: features.n_filterbank,
+            bins: features.bins(),
+            bank_size: args.bank_size.unwrap_or(bank_size),
+            channels: args.channels.unwrap_or(channels),
+            highway_layers: args.highway_layers,
+            gru_cells: args.gru_cells.unwrap_or(gru_cells),
+            small_output: recipe == InverterRecipe::Correction,
+        };
+        model.validate()?;
+        cli::require_positive("--learning-rate", args.learning_rate)?;
+        cli::require_not_negative("--final-learning-rate", args.final_learning_rate)?;
+        args.clip_norm.map_or(Ok(()), |norm| cli::require_positive("--clip-norm", norm))?;
+        let batch =
+            BatchConfig { size: args.batch_size.map_or(batch_size, |size| size as usize), frames: args.crop_frames };
+        let configure = |found: Option<&RunConfig>| {
+            let decay = args.decay_steps.or(found.map(|run| run.schedule.decay_steps)).unwrap_or(args.steps);
+            let (clipping, schedule) = match recipe {
+                InverterRecipe::Workshop => {
+                    (Clipping::TensorNorm(args.clip_norm.unwrap_or(1e-3)), Schedule::constant(args.learning_rate))
+                }
+                InverterRecipe::Correction => (
+                    Clipping::GlobalNorm(args.clip_norm.unwrap_or(1.0)),
+                    Schedule { initial: args.learning_rate, last: args.final_learning_rate, decay_steps: decay },
+                ),
+            };
+            RunConfig {
+                model: ModelConfig::Cbhg(model.clone()),
+                objective: Objective::SpectrumL1 { recipe },
+                optimizer: AdamConfig { clipping, ..AdamConfig::default() },
+                schedule,
+                batch: batch.clone(),
+                seed: args.run.seed,
+                features: features.clone(),
+                data: sets.train.identity(),
+            }
+        };
+        args.run.train::<InverterTask>(
+            args.steps,
+            args.save_every,
+            sets.standardizer.clone(),
+            configure,
+            |config, device| {
+                let standardizer = (recipe == InverterRecipe::Correction).then_some(&sets.standardizer);
+                let train = PairDataset::load(&sets.train, standardizer)?;
+                let test = PairDataset::load(&sets.test, standardizer)?;
+                let fresh = model.init(config.seed, &device.clone().autodiff());
+                let task = InverterTask::new(train, test, batch.frames, batch.size, config.seed, device);
+                Ok((fresh, task))
+            },
+        )
+    })
+}

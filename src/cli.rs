@@ -1,0 +1,84 @@
+//! What the binaries share: logging, progress, interruption and exit codes. The library below never prints.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing_subscriber::EnvFilter;
+
+use crate::{Error, Result};
+
+/// Exit status of a run in which some files failed and the others were done.
+pub const EXIT_SOME_FAILED: u8 = 3;
+/// Exit status after SIGINT (128 + 2).
+pub const EXIT_INTERRUPTED: u8 = 130;
+
+/// Runs a binary's body with logging to standard error; an error is printed once, with its causes, and gives status 1.
+pub fn run(body: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
+    let filter =
+        EnvFilter::try_from_env("VAE_WORKSHOP_LOG").unwrap_or_else(|_| EnvFilter::new("warn,vae_workshop=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .init();
+    body().unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(1)
+    })
+}
+
+/// A progress bar on standard error; hidden when standard error is not a terminal.
+pub fn progress(total: u64, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).expect("templates are literals of this crate");
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr_with_hz(8)
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(Some(total), target);
+    bar.set_style(style.progress_chars("=> "));
+    bar
+}
+
+/// A flag that SIGINT and SIGTERM raise; a second signal ends the process at once.
+///
+/// # Errors
+/// [`Error::Config`] if the handlers cannot be installed.
+pub fn interrupt_flag() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for (signal, status) in [(signal_hook::consts::SIGINT, 130), (signal_hook::consts::SIGTERM, 143)] {
+        signal_hook::flag::register_conditional_shutdown(signal, status, flag.clone())
+            .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
+            .map_err(|source| Error::Config(format!("cannot install the handler of signal {signal}: {source}")))?;
+    }
+    Ok(flag)
+}
+
+/// Refuses a number that must be above zero.
+///
+/// # Errors
+/// [`Error::Config`] naming the flag.
+pub fn require_positive(flag: &str, value: f64) -> Result<()> {
+    if value.is_finite() && value > 0.0 {
+        Ok(())
+    } else {
+        Err(Error::Config(format!("{flag} {value}: must be above 0")))
+    }
+}
+
+/// Refuses a negative number.
+///
+/// # Errors
+/// [`Error::Config`] naming the flag.
+pub fn require_not_negative(flag: &str, value: f64) -> Result<()> {
+    if value.is_finite() && value >= 0.0 {
+        Ok(())
+    } else {
+        Err(Error::Config(format!("{flag} {value}: must not be negative")))
+    }
+}

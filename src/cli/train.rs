@@ -1,0 +1,187 @@
+//! What `train-vae` and `train-inverter` share: their common flags, and the way from flags to a finished run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use burn::tensor::Device;
+use clap::Args;
+use indicatif::ProgressBar;
+
+use crate::cli::{EXIT_INTERRUPTED, interrupt_flag, progress};
+use crate::data::{FeatureSet, Standardizer};
+use crate::device::{self, DeviceChoice};
+use crate::run::{RunConfig, RunDir};
+use crate::train::{Limits, Outcome, Report, Session, Task, fit};
+use crate::{Error, Result};
+
+/// Where to compute.
+#[derive(Args, Clone, Debug)]
+pub struct DeviceFlags {
+    /// Where to compute: auto, cpu, cuda or cuda:N. auto takes the first GPU if there is one.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceChoice,
+    /// CPU threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// The folders and the flags of every training command.
+#[derive(Args, Clone, Debug)]
+pub struct TrainFlags {
+    /// Where the run is kept: checkpoints and TensorBoard events. A run found here is continued.
+    pub logdir: PathBuf,
+    /// Feature files to train on.
+    pub train_dir: PathBuf,
+    /// Feature files to test on.
+    pub test_dir: PathBuf,
+    /// Seed of parameters, order and noise.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Steps between reports of the training loss.
+    #[arg(long, default_value_t = 50, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub log_every: u64,
+    /// Steps between evaluations on the test set.
+    #[arg(long, default_value_t = 1000, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub eval_every: u64,
+    /// Checkpoints kept.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub keep: usize,
+    #[command(flatten)]
+    pub compute: DeviceFlags,
+}
+
+/// The two feature sets of a run, checked against each other.
+pub struct Sets {
+    pub train: FeatureSet,
+    pub test: FeatureSet,
+    pub standardizer: Standardizer,
+}
+
+impl TrainFlags {
+    /// Opens both sets, prints the summary line, warns of files in both.
+    ///
+    /// # Errors
+    /// If a set cannot be used, or the two were made with different settings.
+    pub fn open_sets(&self) -> Result<Sets> {
+        let (train, test) = (FeatureSet::open(&self.train_dir)?, FeatureSet::open(&self.test_dir)?);
+        crate::data::require_same(train.config(), test.config(), &self.train_dir, &self.test_dir)?;
+        for (name, set) in [("train", &train), ("test", &test)] {
+            println!("{name}: {} files, {:.1} minutes, {} frames", set.entries.len(), set.minutes(), set.frames());
+        }
+        let shared = train.shared_with(&test);
+        if let Some((here, there)) = shared.first() {
+            let count = shared.len();
+            tracing::warn!(
+                "{count} test file(s) have the same content as training files ({there} is {here}): the test loss will flatter"
+            );
+        }
+        Ok(Sets { standardizer: Standardizer::of(&train)?, train, test })
+    }
+
+    /// Continues the run in LOGDIR or starts one, and trains it to `steps`.
+    ///
+    /// `configure` gets the configuration of the run that is there, for the values it may take over from it; `prepare` makes a
+    /// fresh model on an autodiff device and the task on the plain one.
+    ///
+    /// # Errors
+    /// If LOGDIR holds a run of another identity (each difference is named), or training fails.
+    pub fn train<T: Task>(
+        &self,
+        steps: u64,
+        save_every: u64,
+        standardizer: Standardizer,
+        configure: impl FnOnce(Option<&RunConfig>) -> RunConfig,
+        prepare: impl FnOnce(&RunConfig, &Device) -> Result<(T::Model, T)>,
+    ) -> Result<ExitCode> {
+        let stop = interrupt_flag()?;
+        device::limit_threads(self.compute.threads)?;
+        let open = device::open(self.compute.device)?;
+        let run = RunDir::at(&self.logdir);
+        let _lock = run.lock()?;
+        let found = run.latest()?;
+        let config = configure(found.as_ref().map(|checkpoint| &checkpoint.about.config));
+        if let Some(found) = &found {
+            let differences = found.about.config.differences(&config);
+            if !differences.is_empty() {
+                return Err(Error::Mismatch(format!(
+                    "{} holds another run; give another LOGDIR, or the run's own settings and data. Run / asked for:\n  {}",
+                    self.logdir.display(),
+                    differences.join("\n  ")
+                )));
+            }
+        }
+        let (model, mut task) = prepare(&config, &open.device)?;
+        let count = crate::models::parameter_count(&model);
+        println!("model: {} parameters; device: {}", grouped(count as u64), open.name);
+        let mut session = match found {
+            Some(checkpoint) => {
+                println!("continuing {} from step {}", self.logdir.display(), checkpoint.about.step);
+                Session::resume(model, checkpoint, &open.device)?
+            }
+            None => Session::start(model, config, standardizer),
+        };
+        if session.about.step >= steps {
+            println!("{} has all of its {steps} steps; --steps asks for more", self.logdir.display());
+            return Ok(ExitCode::SUCCESS);
+        }
+        let limits =
+            Limits { steps, log_every: self.log_every, eval_every: self.eval_every, save_every, keep: self.keep };
+        let mut display = Display::new(steps, session.about.step);
+        let outcome = fit(&mut task, &mut session, &run, &limits, &stop, &mut |report| display.show(report))?;
+        display.bar.finish_and_clear();
+        match outcome {
+            Outcome::Finished => Ok(ExitCode::SUCCESS),
+            Outcome::Interrupted => {
+                println!("interrupted: saved at step {}; the same command goes on from there", session.about.step);
+                Ok(ExitCode::from(EXIT_INTERRUPTED))
+            }
+        }
+    }
+}
+
+/// A bar on a terminal, lines elsewhere.
+struct Display {
+    bar: ProgressBar,
+}
+
+impl Display {
+    fn new(steps: u64, done: u64) -> Self {
+        let bar = progress(steps, "{bar:30} {pos}/{len} steps, {eta} left  {msg}");
+        bar.set_position(done);
+        bar.reset_eta();
+        bar.enable_steady_tick(Duration::from_millis(500));
+        Self { bar }
+    }
+
+    fn show(&mut self, report: Report) {
+        match report {
+            Report::Step { step } => self.bar.set_position(step),
+            Report::Training { step, epoch, terms, steps_per_second } => {
+                let line = format!("epoch {epoch}  {}  {steps_per_second:.1} steps/s", list(terms));
+                if self.bar.is_hidden() {
+                    println!("step {step}  train  {line}");
+                } else {
+                    self.bar.set_message(line);
+                }
+            }
+            Report::Test { step, terms } => self.line(format!("step {step}  test   {}", list(terms))),
+            Report::Saved { path, .. } => self.line(format!("saved {}", path.display())),
+        }
+    }
+
+    fn line(&self, line: String) {
+        if self.bar.is_hidden() { println!("{line}") } else { self.bar.suspend(|| println!("{line}")) }
+    }
+}
+
+fn list(terms: &BTreeMap<String, f64>) -> String {
+    terms.iter().map(|(name, value)| format!("{name} {value:.3}")).collect::<Vec<_>>().join("  ")
+}
+
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group).into_owned());
+    groups.collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,30 @@
+//! The linear spectrum that a mel spectrum alone suggests; what the inverter corrects.
+
+use ndarray::{Array2, ArrayView2};
+
+use crate::Result;
+use crate::dsp::mel_inverse::{ITERATIONS, MelInverse};
+use crate::features::FeatureConfig;
+
+/// The KL mel inverse between log spectra of one feature configuration.
+pub struct LinearEstimate {
+    inverse: MelInverse,
+    clip: f32,
+}
+
+impl LinearEstimate {
+    /// # Errors
+    /// If the configuration's filterbank is impossible.
+    pub fn new(config: &FeatureConfig) -> Result<Self> {
+        Ok(Self { inverse: MelInverse::new(&config.filterbank()?), clip: config.clip_before_log as f32 })
+    }
+
+    /// Linear ln power, clipped as the features are.
+    ///
+    /// # Shapes
+    /// `[frames, mels] -> [frames, bins]`
+    pub fn log_power(&self, logmel: ArrayView2<f32>) -> Array2<f32> {
+        let power = self.inverse.power(logmel.mapv(f32::exp).view(), ITERATIONS);
+        power.mapv_into(|value| value.max(self.clip).ln())
+    }
+}

@@ -1,0 +1,111 @@
+//! Mel and linear spectra of the same audio, for the inverter.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use ndarray::{Array2, s};
+use rand::Rng;
+use rayon::prelude::*;
+
+use super::{FeatureSet, Item, LinearEstimate, Sampler, Standardizer};
+use crate::Result;
+use crate::features::FeatureFile;
+use crate::nn::Lengths;
+
+/// Input, estimate and target of every file of a set, in memory.
+pub struct PairDataset {
+    pairs: Vec<Pair>,
+}
+
+struct Pair {
+    /// The network's input, `[frames, mels]`.
+    input: Array2<f32>,
+    /// What the network corrects, `[frames, bins]`, ln power; `None` when it predicts the spectrum itself.
+    estimate: Option<Array2<f32>>,
+    /// `[frames, bins]`, ln power.
+    target: Array2<f32>,
+}
+
+/// A padded batch.
+pub struct PairBatch {
+    /// `[batch, frames, mels]`
+    pub input: Tensor<3>,
+    /// `[batch, frames, bins]`
+    pub estimate: Option<Tensor<3>>,
+    /// `[batch, frames, bins]`
+    pub target: Tensor<3>,
+    pub lengths: Lengths,
+}
+
+impl PairDataset {
+    /// Reads every file and, with `standardizer`, makes standardised inputs and the estimates the network corrects;
+    /// without it, inputs are raw log-mels and there is no estimate.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn load(set: &FeatureSet, standardizer: Option<&Standardizer>) -> Result<Self> {
+        let estimator = standardizer.map(|_| LinearEstimate::new(set.config())).transpose()?;
+        let read = |path| -> Result<Pair> {
+            let features = FeatureFile::read(path)?;
+            Ok(Pair {
+                estimate: estimator.as_ref().map(|estimator| estimator.log_power(features.logmel.view())),
+                input: match standardizer {
+                    Some(standardizer) => standardizer.apply(features.logmel.view()),
+                    None => features.logmel,
+                },
+                target: features.logspec,
+            })
+        };
+        let pairs = set.entries.par_iter().map(|entry| read(&entry.path)).collect::<Result<Vec<_>>>()?;
+        Ok(Self { pairs })
+    }
+
+    /// All files as pieces of at most `longest` frames, one after the other.
+    pub fn items(&self, longest: usize) -> Vec<Item> {
+        let pieces = |(file, pair): (usize, &Pair)| {
+            let frames = pair.input.nrows();
+            let starts = (0..frames).step_by(longest);
+            starts.map(move |start| Item { file, start, frames: longest.min(frames - start) }).collect::<Vec<_>>()
+        };
+        self.pairs.iter().enumerate().flat_map(pieces).collect()
+    }
+
+    /// Epochs of crops of `crop_frames` frames at random offsets, or of whole files if it is 0. Files shorter than a crop come
+    /// whole.
+    pub fn sampler(&self, seed: u64, crop_frames: usize) -> Sampler {
+        let lengths: Vec<usize> = self.pairs.iter().map(|pair| pair.input.nrows()).collect();
+        Sampler::new(seed, move |rng| {
+            let mut items = Vec::new();
+            for (file, &frames) in lengths.iter().enumerate() {
+                if crop_frames == 0 || frames <= crop_frames {
+                    items.push(Item { file, start: 0, frames });
+                    continue;
+                }
+                let offset = rng.random_range(0..crop_frames.min(frames - crop_frames + 1));
+                let starts = (offset..=frames - crop_frames).step_by(crop_frames);
+                items.extend(starts.map(|start| Item { file, start, frames: crop_frames }));
+            }
+            items
+        })
+    }
+
+    /// The items padded to the longest of them.
+    pub fn batch(&self, items: &[Item], device: &Device) -> PairBatch {
+        let frames = items.iter().map(|item| item.frames).max().expect("a batch has at least one item");
+        let gather = |of: &dyn Fn(&Pair) -> &Array2<f32>| {
+            let width = of(&self.pairs[0]).ncols();
+            let mut values: Vec<f32> = Vec::with_capacity(items.len() * frames * width);
+            for item in items {
+                values.extend(of(&self.pairs[item.file]).slice(s![item.start..item.start + item.frames, ..]).iter());
+                values.resize(values.len() + (frames - item.frames) * width, 0.0f32);
+            }
+            Tensor::from_data(TensorData::new(values, [items.len(), frames, width]), device)
+        };
+        let has_estimate = self.pairs[0].estimate.is_some();
+        PairBatch {
+            input: gather(&|pair| &pair.input),
+            estimate: has_estimate
+                .then(|| gather(&|pair| pair.estimate.as_ref().expect("all pairs of a set have an estimate, or none"))),
+            target: gather(&|pair| &pair.target),
+            lengths: Lengths::new(items.iter().map(|item| item.frames).collect(), frames, device),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `--device` and `--threads`: the only place that opens a device.
+
+use std::str::FromStr;
+
+use burn::tensor::Device;
+
+use crate::{Error, Result};
+
+/// What the user asked to compute on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first CUDA device if this build and machine have one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU, through Burn's `flex` backend.
+    Cpu,
+    /// The CUDA device of this index.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "auto" => Ok(Self::Auto),
+            None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "cuda" => Ok(Self::Cuda(0)),
+            Some(("cuda", index)) => {
+                index.parse().map(Self::Cuda).map_err(|_| format!("`{index}` is not the number of a CUDA device"))
+            }
+            _ => Err(format!("`{text}` is not one of auto, cpu, cuda, cuda:N")),
+        }
+    }
+}
+
+/// An opened device and its name for people.
+#[derive(Clone, Debug)]
+pub struct OpenDevice {
+    pub device: Device,
+    pub name: String,
+}
+
+/// Opens the device asked for; the result carries no autodiff. `auto` that ends on the CPU says why at log level info.
+///
+/// # Errors
+/// [`Error::Device`] if CUDA was asked for by name and this build, the driver, the GPU, NVRTC or the CUDA headers are missing.
+pub fn open(choice: DeviceChoice) -> Result<OpenDevice> {
+    let cpu = || OpenDevice { device: Device::flex(), name: format!("CPU, {} threads", rayon::current_num_threads()) };
+    match choice {
+        DeviceChoice::Cpu => Ok(cpu()),
+        DeviceChoice::Cuda(index) => cuda::open(index).map_err(|missing| {
+            Error::Device(format!("--device cuda:{index}: {missing}; --device cpu works everywhere"))
+        }),
+        DeviceChoice::Auto => Ok(cuda::open(0).unwrap_or_else(|missing| {
+            tracing::info!("computing on the CPU: {missing}");
+            cpu()
+        })),
+    }
+}
+
+/// Limits the CPU threads of the whole process; `None` leaves one per core. Call once, before any computation.
+///
+/// # Errors
+/// [`Error::Config`] for zero threads, or if the thread pool exists already.
+pub fn limit_threads(threads: Option<usize>) -> Result<()> {
+    match threads {
+        None => Ok(()),
+        Some(0) => Err(Error::Config("--threads 0: at least one thread is needed".into())),
+        Some(count) => rayon::ThreadPoolBuilder::new()
+            .num_threads(count)
+            .build_global()
+            .map_err(|error| Error::Config(format!("--threads {count}: {error}"))),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+mod cuda {
+    use super::OpenDevice;
+
+    pub fn open(_index: usize) -> Result<OpenDevice, String> {
+        Err("this build has no CUDA support (build with `--features cuda`)".into())
+    }
+}
+
+#[cfg(feature = "cuda")]
+mod cuda {
+    use burn::tensor::{Device, DeviceType};
+
+    use super::OpenDevice;
+
+    /// Asks for every part before opening: the backend's own start ends the process where one is missing.
+    pub fn open(index: usize) -> Result<OpenDevice, String> {
+        let count = Device::enumerate(DeviceType::Cuda).into_vec().len(); // 0 without a driver
+        if count == 0 {
+            return Err("no NVIDIA driver or no GPU was found".into());
+        }
+        if index >= count {
+            return Err(format!("this machine has {count} CUDA device(s), numbered from 0"));
+        }
+        // SAFETY: only tries to load each of the library's usual names.
+        if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
+            return Err("libnvrtc (part of the CUDA toolkit) was not found on the library path".into());
+        }
+        let roots = match std::env::var("CUDA_PATH") {
+            Ok(path) => vec![path],
+            Err(_) => ["/usr/local/cuda", "/opt/cuda", "/usr"].map(String::from).to_vec(),
+        };
+        if !roots.iter().any(|root| std::path::Path::new(root).join("include/cuda_fp16.h").exists()) {
+            return Err(format!("the CUDA headers were not found under {}: set CUDA_PATH", roots.join(", ")));
+        }
+        Ok(OpenDevice { device: Device::cuda(index), name: format!("CUDA device {index}") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_names_parse_and_others_are_named_in_the_error() {
+        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
+        assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
+        assert!("cuda:x".parse::<DeviceChoice>().unwrap_err().contains("`x`"));
+        assert!("tpu".parse::<DeviceChoice>().unwrap_err().contains("`tpu`"));
+    }
+}

@@ -1,0 +1,194 @@
+//! From mel bands back to linear frequency without a network: multiplicative updates, alone or joined with the phase.
+//!
+//! # Reference
+//! Lee and Seung, "Algorithms for non-negative matrix factorization", 2001, equation 5 (the update of one factor under
+//! the generalised Kullback-Leibler divergence).
+
+use ndarray::{Array2, ArrayView2, s};
+use rayon::prelude::*;
+use realfft::num_complex::Complex;
+
+use super::griffin_lim::alternate;
+use super::mel::MelFilterbank;
+use super::stft::Stft;
+
+/// Updates after which more change little: the mel error has fallen to a few hundredths of a dB.
+pub const ITERATIONS: usize = 30;
+/// Power of bins outside all bands, and the least of those inside; its logarithm is finite.
+pub const FLOOR: f32 = 1e-10;
+/// Frames that are computed side by side: a band's sum then runs in vector registers.
+const LANES: usize = 16;
+
+type Lanes = [f32; LANES];
+
+/// A filterbank with the weights of the update made ready: bands for the way down, band pairs for the way back.
+#[derive(Debug, Clone)]
+pub struct MelInverse {
+    bins: usize,
+    /// First bin and weights of each band.
+    bands: Vec<(usize, Vec<f32>)>,
+    /// For each bin, one over the sum of its weights in all bands; 0 outside them.
+    bin_scale: Vec<f32>,
+    /// For each band, one over the sum of its weights.
+    band_scale: Vec<f32>,
+}
+
+impl MelInverse {
+    /// Prepares the inversion of `filterbank`.
+    pub fn new(filterbank: &MelFilterbank) -> Self {
+        let mut sums = vec![0.0f64; filterbank.bins()];
+        for band in filterbank.bands() {
+            sums[band.first..].iter_mut().zip(&band.weights).for_each(|(sum, weight)| *sum += weight);
+        }
+        let bands = filterbank.bands().iter();
+        Self {
+            bins: filterbank.bins(),
+            bin_scale: sums.iter().map(|&sum| if sum > 0.0 { (1.0 / sum) as f32 } else { 0.0 }).collect(),
+            band_scale: bands.clone().map(|band| (1.0 / band.weights.iter().sum::<f64>()) as f32).collect(),
+            bands: bands.map(|band| (band.first, band.weights.iter().map(|&weight| weight as f32).collect())).collect(),
+        }
+    }
+
+    /// Power spectra whose mel spectra are near `mel`: from the bands spread over their bins, `iterations` updates
+    /// `P *= W'(mel / W P) / (W' 1)`.
+    ///
+    /// Frames are computed in parallel on rayon's pool. Bins outside all bands have [`FLOOR`], the least of any. Values
+    /// that are not finite, or negative, count as zero.
+    ///
+    /// # Shapes
+    /// `mel` (power, not its logarithm) `[frames, n_mels]` -> power `[frames, bins]`
+    ///
+    /// # Panics
+    /// If `mel` has another number of bands than the filterbank.
+    pub fn power(&self, mel: ArrayView2<f32>, iterations: usize) -> Array2<f32> {
+        assert_eq!(mel.ncols(), self.bands.len(), "mel spectra of {} bands", mel.ncols());
+        let mut power = Array2::zeros((mel.nrows(), self.bins));
+        // Some 50 blocks a task: enough work to pay for its buffers.
+        let rows = 50 * LANES;
+        let flat = power.as_slice_mut().expect("a new array is contiguous");
+        flat.par_chunks_mut(rows * self.bins).enumerate().for_each(|(task, power)| {
+            let mut block = Block::new(self);
+            for (step, power) in power.chunks_mut(LANES * self.bins).enumerate() {
+                let first = task * rows + step * LANES;
+                block.invert(self, mel.slice(s![first..first + power.len() / self.bins, ..]), power, iterations);
+            }
+        });
+        power
+    }
+
+    /// One update of a single frame's `power`; `ratio` is scratch of one value per band.
+    fn update(&self, mel: &[f32], power: &mut [f32], ratio: &mut [f32], factor: &mut [f32]) {
+        for (((first, weights), &wanted), ratio) in self.bands.iter().zip(mel).zip(ratio.iter_mut()) {
+            let found: f32 = weights.iter().zip(&power[*first..]).map(|(weight, power)| weight * power).sum();
+            *ratio = wanted / found.max(FLOOR);
+        }
+        factor.fill(0.0);
+        for ((first, weights), ratio) in self.bands.iter().zip(ratio) {
+            factor[*first..].iter_mut().zip(weights).for_each(|(factor, weight)| *factor += weight * *ratio);
+        }
+        for ((power, factor), scale) in power.iter_mut().zip(factor).zip(&self.bin_scale) {
+            *power *= *factor * scale;
+        }
+    }
+}
+
+/// Sixteen frames, transposed so that a lane is a frame.
+struct Block {
+    mel: Vec<Lanes>,
+    ratio: Vec<Lanes>,
+    power: Vec<Lanes>,
+    factor: Vec<Lanes>,
+}
+
+impl Block {
+    fn new(inverse: &MelInverse) -> Self {
+        let (n_mels, bins) = (inverse.bands.len(), inverse.bins);
+        let lanes = |count| vec![[0.0; LANES]; count];
+        Self { mel: lanes(n_mels), ratio: lanes(n_mels), power: lanes(bins), factor: lanes(bins) }
+    }
+
+    fn invert(&mut self, inverse: &MelInverse, mel: ArrayView2<f32>, power: &mut [f32], iterations: usize) {
+        for (band, lanes) in self.mel.iter_mut().enumerate() {
+            *lanes = [0.0; LANES];
+            for (lane, &value) in lanes.iter_mut().zip(mel.column(band)) {
+                *lane = if value.is_finite() { value.max(0.0) } else { 0.0 };
+            }
+        }
+        for ((ratio, mel), &scale) in self.ratio.iter_mut().zip(&self.mel).zip(&inverse.band_scale) {
+            *ratio = mel.map(|value| value * scale);
+        }
+        self.power.fill([1.0; LANES]);
+        self.spread(inverse);
+        for _ in 0..iterations {
+            for (((first, weights), wanted), ratio) in inverse.bands.iter().zip(&self.mel).zip(&mut self.ratio) {
+                let mut found = [0.0; LANES];
+                for (&weight, power) in weights.iter().zip(&self.power[*first..]) {
+                    (0..LANES).for_each(|lane| found[lane] += weight * power[lane]);
+                }
+                (0..LANES).for_each(|lane| ratio[lane] = wanted[lane] / found[lane].max(FLOOR));
+            }
+            self.spread(inverse);
+        }
+        for (lane, row) in power.chunks_exact_mut(inverse.bins).enumerate() {
+            row.iter_mut().zip(&self.power).for_each(|(out, lanes)| *out = lanes[lane].max(FLOOR));
+        }
+    }
+
+    /// Multiplies each bin by the weighted mean of its bands' ratios.
+    fn spread(&mut self, inverse: &MelInverse) {
+        self.factor.fill([0.0; LANES]);
+        for ((first, weights), ratio) in inverse.bands.iter().zip(&self.ratio) {
+            for (&weight, factor) in weights.iter().zip(&mut self.factor[*first..]) {
+                (0..LANES).for_each(|lane| factor[lane] += weight * ratio[lane]);
+            }
+        }
+        for ((power, factor), &scale) in self.power.iter_mut().zip(&self.factor).zip(&inverse.bin_scale) {
+            (0..LANES).for_each(|lane| power[lane] *= scale * factor[lane]);
+        }
+    }
+}
+
+/// A signal whose mel spectrum comes near `mel`: fast Griffin-Lim whose constraint is one multiplicative update towards
+/// the mel spectrum, rather than fixed magnitudes. Bins outside all bands keep the magnitudes of `start`.
+///
+/// From exact mel bands this sounds better than inverting the bands first and finding phases after.
+///
+/// # Shapes
+/// `mel` (power) `[frames, n_mels]`, `start` `[frames, bins]` with magnitudes from [`MelInverse::power`] and phases from
+/// [`super::phase::start`] -> `[hop * (frames - 1)]`
+///
+/// # Panics
+/// If the shapes do not belong together.
+pub fn joint_reconstruct(
+    mel: ArrayView2<f32>,
+    start: Array2<Complex<f32>>,
+    inverse: &MelInverse,
+    stft: &Stft<f32>,
+    iterations: usize,
+    momentum: f32,
+) -> Vec<f32> {
+    assert_eq!(mel.dim(), (start.nrows(), inverse.bands.len()), "the start has {} frames", start.nrows());
+    assert_eq!(start.ncols(), inverse.bins, "a start of {} bins", start.ncols());
+    let mel = mel.mapv(|value| if value.is_finite() { value.max(0.0) } else { 0.0 });
+    let outside: Array2<f32> = start.map(|bin| bin.norm());
+    let (mut power, mut ratio) = (vec![0.0; inverse.bins], vec![0.0; inverse.bands.len()]);
+    let mut before = vec![0.0; inverse.bins];
+    let mut factor = vec![0.0; inverse.bins];
+    alternate(start, stft, iterations, momentum, |frame, spectrum| {
+        for ((power, before), bin) in power.iter_mut().zip(&mut before).zip(spectrum.iter()) {
+            // The least power keeps an empty bin able to grow.
+            *power = bin.norm_sqr() + 1e-12;
+            *before = *power;
+        }
+        inverse.update(
+            mel.row(frame).to_slice().expect("mapped arrays are contiguous"),
+            &mut power,
+            &mut ratio,
+            &mut factor,
+        );
+        for (index, bin) in spectrum.iter_mut().enumerate() {
+            let wanted = if inverse.bin_scale[index] > 0.0 { power[index] } else { outside[[frame, index]].powi(2) };
+            *bin *= (wanted / before[index]).sqrt();
+        }
+    })
+}

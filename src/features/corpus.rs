@@ -1,0 +1,223 @@
+//! A folder of recordings: finding them, choosing speakers, splitting off test material, and where each output goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+use crate::{Error, Result};
+
+/// What a flat folder is split by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SplitBy {
+    /// Single files: train and test share speakers.
+    #[default]
+    File,
+    /// Whole sub-folders of the audio folder: no test speaker is heard in training.
+    Speaker,
+}
+
+impl FromStr for SplitBy {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "file" => Ok(SplitBy::File),
+            "speaker" => Ok(SplitBy::Speaker),
+            _ => Err(Error::Config(format!("{name:?} is neither file nor speaker"))),
+        }
+    }
+}
+
+/// Which recordings to take and how to split them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanOptions {
+    /// Keep only files whose relative path contains one of these; all of them if empty.
+    pub filter_speakers: Vec<String>,
+    /// Share of a flat folder that becomes test material, at least 0 and below 1.
+    pub split: f64,
+    /// What that share is counted in.
+    pub split_by: SplitBy,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        PlanOptions { filter_speakers: Vec::new(), split: 0.05, split_by: SplitBy::File }
+    }
+}
+
+/// One recording and the feature file it becomes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Item {
+    /// Path of the recording.
+    pub input: PathBuf,
+    /// Path of its feature file.
+    pub output: PathBuf,
+}
+
+/// What is to be done, and what could not even be looked at.
+#[derive(Debug)]
+pub struct Plan {
+    /// Sorted by input.
+    pub items: Vec<Item>,
+    /// Folders and links that could not be read.
+    pub unreadable: Vec<Error>,
+}
+
+/// Plans the feature files of all recordings under `audio_dir`.
+///
+/// A folder that holds `train` or `test` keeps its structure. Any other is split: its files go to `target_dir/train` and
+/// `target_dir/test`, chosen by a hash of the relative path, so that the choice is the same on every machine and hardly
+/// changes when files are added. If there are two to choose from, neither side is empty (unless the share is 0).
+///
+/// # Errors
+/// [`Error::Config`] if `audio_dir` is missing, holds no recordings, or none that pass the filter; if `target_dir` lies
+/// inside it; if the share is out of range or there are no speaker folders to split by; or if two recordings would become
+/// the same file.
+pub fn plan(audio_dir: &Path, target_dir: &Path, options: &PlanOptions) -> Result<Plan> {
+    if !audio_dir.is_dir() {
+        let what = if audio_dir.exists() { "is not a folder" } else { "does not exist" };
+        return Err(Error::Config(format!("the audio folder {} {what}", audio_dir.display())));
+    }
+    if !(0.0..1.0).contains(&options.split) {
+        return Err(Error::Config(format!("--split {} must be at least 0 and below 1", options.split)));
+    }
+    refuse_target_inside(audio_dir, target_dir)?;
+    let (found, unreadable) = find(audio_dir)?;
+    let kept = filter(audio_dir, &found, &options.filter_speakers)?;
+    let is_split = ["train", "test"].iter().any(|side| audio_dir.join(side).is_dir());
+    let test = if is_split { BTreeSet::new() } else { choose_test(&kept, options)? };
+
+    let mut inputs = BTreeMap::new();
+    let mut items = Vec::with_capacity(kept.len());
+    for relative in kept {
+        let side = match (is_split, test.contains(relative)) {
+            (true, _) => "",
+            (false, true) => "test",
+            (false, false) => "train",
+        };
+        let output = target_dir.join(side).join(relative).with_extension("feat.npz");
+        if let Some(other) = inputs.insert(output.clone(), relative) {
+            return Err(Error::Config(format!(
+                "{} and {} would both become {}: rename one of them",
+                audio_dir.join(other).display(),
+                audio_dir.join(relative).display(),
+                output.display()
+            )));
+        }
+        items.push(Item { input: audio_dir.join(relative), output });
+    }
+    Ok(Plan { items, unreadable })
+}
+
+/// The recordings under `audio_dir` as sorted relative paths, and what could not be read on the way.
+///
+/// Files are told by their extension in any letter case. Links to folders are followed, except back to a folder that they
+/// lie in. Names that start with a dot are passed over: other systems leave such companions beside real recordings.
+fn find(audio_dir: &Path) -> Result<(Vec<PathBuf>, Vec<Error>)> {
+    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+    let hidden =
+        |entry: &walkdir::DirEntry| entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".");
+    for entry in WalkDir::new(audio_dir).follow_links(true).into_iter().filter_entry(|entry| !hidden(entry)) {
+        match entry {
+            Ok(entry) if entry.file_type().is_file() && is_audio(entry.path()) => {
+                let relative = entry.path().strip_prefix(audio_dir).expect("the walk stays below its start");
+                found.push(relative.to_path_buf());
+            }
+            Ok(_) => {}
+            Err(e) if e.loop_ancestor().is_some() => tracing::warn!("{e}: not followed"),
+            // A broken link matters only if it should have been a recording or a folder of them.
+            Err(e) if e.path().is_some_and(|p| p.is_symlink() && p.extension().is_some() && !is_audio(p)) => {}
+            Err(e) => {
+                let path = e.path().unwrap_or(audio_dir).to_path_buf();
+                unreadable.push(Error::Io { path, source: e.into() });
+            }
+        }
+    }
+    if found.is_empty() {
+        return Err(match unreadable.into_iter().next() {
+            Some(error) => error,
+            None => Error::Config(format!("the audio folder {} holds no .wav or .ogg files", audio_dir.display())),
+        });
+    }
+    found.sort();
+    Ok((found, unreadable))
+}
+
+/// Whether the extension is one that [`Waveform::read`](crate::audio::Waveform::read) knows.
+pub fn is_audio(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    ["wav", "ogg"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// The files whose relative path contains one of `speakers`.
+fn filter<'a>(audio_dir: &Path, found: &'a [PathBuf], speakers: &[String]) -> Result<Vec<&'a PathBuf>> {
+    let passes = |path: &&PathBuf| speakers.is_empty() || speakers.iter().any(|s| path.to_string_lossy().contains(s));
+    let kept: Vec<_> = found.iter().filter(passes).collect();
+    if kept.is_empty() {
+        return Err(Error::Config(format!(
+            "--filter-speakers {} matches none of the {} recordings in {}",
+            speakers.join(","),
+            found.len(),
+            audio_dir.display()
+        )));
+    }
+    Ok(kept)
+}
+
+/// The share of `files` that becomes test material.
+fn choose_test<'a>(files: &[&'a PathBuf], options: &PlanOptions) -> Result<BTreeSet<&'a PathBuf>> {
+    let mut groups: BTreeMap<Vec<String>, Vec<&PathBuf>> = BTreeMap::new();
+    for &file in files {
+        let parts = names(file);
+        let key = match options.split_by {
+            SplitBy::File => parts,
+            SplitBy::Speaker if parts.len() > 1 => parts[..1].to_vec(),
+            SplitBy::Speaker => {
+                return Err(Error::Config(format!(
+                    "--split-by speaker needs every recording in a folder of its speaker, but {} is in none",
+                    file.display()
+                )));
+            }
+        };
+        groups.entry(key).or_default().push(file);
+    }
+    if options.split_by == SplitBy::Speaker && groups.len() < 2 {
+        return Err(Error::Config("--split-by speaker needs at least two folders of speakers".into()));
+    }
+    let most = groups.len() - 1;
+    let wanted = if options.split == 0.0 { 0 } else { (options.split * groups.len() as f64).round().max(1.0) as usize };
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_cached_key(|(key, _)| Sha256::digest(key.join("/")));
+    Ok(groups.into_iter().take(wanted.min(most)).flat_map(|(_, files)| files).collect())
+}
+
+/// The names along a relative path.
+fn names(path: &Path) -> Vec<String> {
+    path.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect()
+}
+
+/// Feature files among the recordings would be a mess to clean up.
+fn refuse_target_inside(audio_dir: &Path, target_dir: &Path) -> Result<()> {
+    let audio = audio_dir.canonicalize().map_err(Error::io(audio_dir))?;
+    let target = std::path::absolute(target_dir).map_err(Error::io(target_dir))?;
+    // Links are resolved as far as the path exists; the rest of it will be created.
+    let existing = target.ancestors().find_map(|a| Some((a.canonicalize().ok()?, target.strip_prefix(a).ok()?)));
+    let (mut resolved, rest) = existing.unwrap_or((target.clone(), Path::new("")));
+    for part in rest.components() {
+        match part {
+            Component::ParentDir => drop(resolved.pop()),
+            other => resolved.push(other),
+        }
+    }
+    if resolved.starts_with(&audio) {
+        return Err(Error::Config(format!(
+            "the target folder {} lies inside the audio folder {}: choose one outside",
+            target_dir.display(),
+            audio_dir.display()
+        )));
+    }
+    Ok(())
+}

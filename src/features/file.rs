@@ -1,0 +1,125 @@
+//! The `.feat.npz` file: arrays that `numpy.load` reads, and a description of how they were made.
+
+use std::path::Path;
+
+use ndarray::{Array2, ArrayView1, ShapeBuilder};
+use ndarray_npy::NpzWriter;
+
+use super::npy::{Npz, RawArray};
+use super::{FeatureMeta, Features, VERSION};
+use crate::audio::beside::write_beside;
+use crate::{Error, Result};
+
+/// Reading and writing feature files: an uncompressed `.npz` of four arrays.
+///
+/// | array | type | shape |
+/// |---|---|---|
+/// | `au` | f32 | `[len]` |
+/// | `logspec` | f32 | `[frames, n_fft / 2 + 1]` |
+/// | `logmel` | f32 | `[frames, n_filterbank]` |
+/// | `meta` | u8 | a [`FeatureMeta`] in JSON |
+pub struct FeatureFile;
+
+impl FeatureFile {
+    /// Writes `features` beside `path`, then renames, so that no half file is ever seen.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written.
+    pub fn write(path: &Path, features: &Features) -> Result<()> {
+        let meta = serde_json::to_vec(&features.meta).map_err(|e| Error::file(path, format!("not written: {e}")))?;
+        write_beside(path, |file| {
+            let mut npz = NpzWriter::new(file);
+            npz.add_array("au", &ArrayView1::from(&features.au))
+                .and_then(|()| npz.add_array("logspec", &features.logspec))
+                .and_then(|()| npz.add_array("logmel", &features.logmel))
+                .and_then(|()| npz.add_array("meta", &ArrayView1::from(&meta)))
+                .and_then(|()| npz.finish().map(drop))
+                .map_err(|e| Error::Io { path: path.to_path_buf(), source: std::io::Error::other(e) })
+        })
+    }
+
+    /// Everything in the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be opened; [`Error::File`] if it is no feature file, is damaged, holds NaN or infinite
+    /// values, or if an array does not have the shape its description says.
+    pub fn read(path: &Path) -> Result<Features> {
+        let mut npz = Npz::open(path)?;
+        let meta = meta(&mut npz, path)?;
+        let len = meta.trim_end.checked_sub(meta.trim_start).and_then(|len| usize::try_from(len).ok());
+        let au = npz.floats("au")?;
+        let shape = len.map(|len| vec![len]);
+        if shape.as_ref() != Some(&au.shape) {
+            return Err(wrong_shape(path, "au", &au.shape, &format!("{shape:?}")));
+        }
+        finite(path, "au", &au.values)?;
+        let logspec = matrix(&mut npz, path, "logspec", meta.frames, meta.config.bins())?;
+        let logmel = matrix(&mut npz, path, "logmel", meta.frames, meta.config.n_filterbank)?;
+        Ok(Features { au: au.values, logspec, logmel, meta })
+    }
+
+    /// Only the description: cheap, whatever the length of the sound.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), for what it reads.
+    pub fn read_meta(path: &Path) -> Result<FeatureMeta> {
+        meta(&mut Npz::open(path)?, path)
+    }
+
+    /// The log-mel spectrum, `[frames, n_filterbank]`, and the description.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), for what it reads.
+    pub fn read_logmel(path: &Path) -> Result<(Array2<f32>, FeatureMeta)> {
+        let mut npz = Npz::open(path)?;
+        let meta = meta(&mut npz, path)?;
+        let logmel = matrix(&mut npz, path, "logmel", meta.frames, meta.config.n_filterbank)?;
+        Ok((logmel, meta))
+    }
+}
+
+fn meta(npz: &mut Npz, path: &Path) -> Result<FeatureMeta> {
+    let json = npz.bytes("meta")?.values;
+    // The version first: a newer layout may well lack fields or have others.
+    let version = serde_json::from_slice(&json).ok().and_then(|v: serde_json::Value| v.get("version")?.as_u64());
+    if let Some(newer) = version.filter(|&version| version > u64::from(VERSION)) {
+        return Err(Error::file(
+            path,
+            format!("has layout {newer}; this program reads up to {VERSION}: use a newer one"),
+        ));
+    }
+    let meta: FeatureMeta = serde_json::from_slice(&json).map_err(|e| {
+        Error::file(path, format!("array meta is not a description of features ({e}): extract them again"))
+    })?;
+    let bands = meta.config.n_filterbank;
+    if meta.bands.sum.len() != bands || meta.bands.sum_sq.len() != bands {
+        return Err(Error::file(path, format!("array meta: sums over {} bands, not {bands}", meta.bands.sum.len())));
+    }
+    Ok(meta)
+}
+
+/// The array `name` in standard layout, once it has the shape `[frames, columns]` and all its values are finite.
+fn matrix(npz: &mut Npz, path: &Path, name: &str, frames: u64, columns: usize) -> Result<Array2<f32>> {
+    let RawArray { shape, fortran_order, values } = npz.floats(name)?;
+    let [rows, cols] = shape[..] else {
+        return Err(wrong_shape(path, name, &shape, &format!("[{frames}, {columns}]")));
+    };
+    if (rows as u64, cols) != (frames, columns) {
+        return Err(wrong_shape(path, name, &shape, &format!("[{frames}, {columns}]")));
+    }
+    finite(path, name, &values)?;
+    let array = Array2::from_shape_vec((rows, cols).set_f(fortran_order), values)
+        .expect("the reader checked that the values fill the shape");
+    Ok(if fortran_order { array.as_standard_layout().into_owned() } else { array })
+}
+
+fn finite(path: &Path, name: &str, values: &[f32]) -> Result<()> {
+    match values.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::file(path, format!("array {name}: value {at} is {}: extract it again", values[at]))),
+    }
+}
+
+fn wrong_shape(path: &Path, name: &str, found: &[usize], needed: &str) -> Error {
+    Error::file(path, format!("array {name} has the shape {found:?}, but its description says {needed}"))
+}

@@ -1,0 +1,199 @@
+//! The arrays inside a `.npz` archive, read so that a hostile file can neither exhaust the memory nor the stack.
+//!
+//! Only what feature files need: little-endian f32 and bytes, in C or Fortran order, stored or deflated. Sizes are held
+//! against the bytes that are there before anything is reserved.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
+
+use crate::{Error, Result};
+
+/// Longest header text of an array; numpy's own are below 200 bytes.
+const MAX_HEADER: usize = 4096;
+/// Deflate packs no more than this many bytes into one.
+const MAX_DEFLATE_RATIO: u64 = 1032;
+
+/// An open archive.
+pub(super) struct Npz {
+    path: PathBuf,
+    file_len: u64,
+    archive: ZipArchive<BufReader<File>>,
+}
+
+/// What stands in front of an array's values.
+#[derive(Debug, PartialEq)]
+struct Header {
+    descr: String,
+    fortran_order: bool,
+    shape: Vec<usize>,
+}
+
+/// An array as it lies in the file.
+pub(super) struct RawArray<T> {
+    pub shape: Vec<usize>,
+    pub fortran_order: bool,
+    pub values: Vec<T>,
+}
+
+impl Npz {
+    /// Opens the archive and reads its directory.
+    pub fn open(path: &Path) -> Result<Npz> {
+        let file = File::open(path).map_err(Error::io(path))?;
+        let file_len = file.metadata().map_err(Error::io(path))?.len();
+        let archive = ZipArchive::new(BufReader::with_capacity(1 << 16, file))
+            .map_err(|e| Error::file(path, format!("is not a feature file (an .npz archive): {e}")))?;
+        Ok(Npz { path: path.to_path_buf(), file_len, archive })
+    }
+
+    /// The array `name` of little-endian f32.
+    pub fn floats(&mut self, name: &str) -> Result<RawArray<f32>> {
+        self.array(name, &["<f4"], |bytes: [u8; 4]| f32::from_le_bytes(bytes))
+    }
+
+    /// The array `name` of bytes.
+    pub fn bytes(&mut self, name: &str) -> Result<RawArray<u8>> {
+        self.array(name, &["|u1", "<u1", "u1"], |[byte]: [u8; 1]| byte)
+    }
+
+    fn array<T, const N: usize>(
+        &mut self,
+        name: &str,
+        types: &[&str],
+        decode: impl Fn([u8; N]) -> T,
+    ) -> Result<RawArray<T>> {
+        let damaged = |what: &dyn std::fmt::Display| Error::file(&self.path, format!("array {name}: {what}"));
+        let mut entry = match self.archive.by_name(&format!("{name}.npy")) {
+            Ok(entry) => entry,
+            Err(ZipError::FileNotFound) => return Err(damaged(&"is missing; extract the features again")),
+            Err(e) => return Err(damaged(&e)),
+        };
+        let ratio = if entry.compression() == CompressionMethod::Stored { 1 } else { MAX_DEFLATE_RATIO };
+        let packed = entry.compressed_size();
+        if packed > self.file_len || entry.size() > packed.saturating_mul(ratio) {
+            return Err(damaged(&"claims to be larger than the file"));
+        }
+        let (header, header_len) = read_header(&mut entry).map_err(|e| damaged(&e))?;
+        if !types.contains(&header.descr.as_str()) {
+            return Err(damaged(&format!("holds values of type {}, not {}", header.descr, types[0])));
+        }
+        let len = header.shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
+        let bytes = len.and_then(|len| len.checked_mul(N)).map(|n| n as u64);
+        let there = entry.size().saturating_sub(header_len);
+        if bytes != Some(there) {
+            return Err(damaged(&format!("has the shape {:?}, but {there} bytes of values", header.shape)));
+        }
+        // A deflated array may yet prove shorter than its directory entry says: it grows as the bytes arrive.
+        let mut values = Vec::with_capacity((there.min(self.file_len) as usize) / N);
+        let mut buffer = [0; 1 << 14];
+        loop {
+            // Reading on to the end makes the archive's checksum be verified.
+            let filled = fill(&mut entry, &mut buffer).map_err(|e| damaged(&e))?;
+            values.extend(buffer[..filled].as_chunks::<N>().0.iter().map(|&bytes| decode(bytes)));
+            if values.len() * N > there as usize {
+                return Err(damaged(&"is longer than its shape"));
+            }
+            if filled < buffer.len() {
+                break;
+            }
+        }
+        if values.len() * N != there as usize {
+            return Err(damaged(&"is truncated"));
+        }
+        Ok(RawArray { shape: header.shape, fortran_order: header.fortran_order, values })
+    }
+}
+
+/// Reads until `buffer` is full or the source ends.
+fn fill(source: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match source.read(&mut buffer[filled..])? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    Ok(filled)
+}
+
+/// The header and its length in bytes, magic string included.
+fn read_header(source: &mut impl Read) -> std::result::Result<(Header, u64), String> {
+    let failed = |e: std::io::Error| format!("ends inside its header ({e})");
+    let mut start = [0; 8];
+    source.read_exact(&mut start).map_err(failed)?;
+    let [magic @ .., major, _minor] = start;
+    if &magic != b"\x93NUMPY" {
+        return Err("is not in numpy's format".into());
+    }
+    let mut length = [0; 4];
+    let width = if major == 1 { 2 } else { 4 };
+    source.read_exact(&mut length[..width]).map_err(failed)?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > MAX_HEADER {
+        return Err(format!("has a header of {length} bytes"));
+    }
+    let mut text = vec![0; length];
+    source.read_exact(&mut text).map_err(failed)?;
+    let text = std::str::from_utf8(&text).map_err(|_| "has a header that is not text")?;
+    let header = parse_header(text).ok_or_else(|| format!("has the header {:?}", text.trim_end()))?;
+    Ok((header, (start.len() + width + length) as u64))
+}
+
+/// Parses `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, the keys in any order.
+fn parse_header(text: &str) -> Option<Header> {
+    let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim_start();
+    let (mut descr, mut fortran_order, mut shape) = (None, None, None);
+    while !rest.is_empty() {
+        let (key, value) = rest.strip_prefix('\'')?.split_once('\'')?;
+        let value = value.trim_start().strip_prefix(':')?.trim_start();
+        // Each value ends at its own closing mark; a list of fields, which starts with a bracket, is none of ours.
+        let end = match key {
+            "descr" => value.get(1..)?.find('\'')? + 2,
+            "shape" => value.find(')')? + 1,
+            _ => value.find([',', '}']).unwrap_or(value.len()),
+        };
+        let (value, tail) = value.split_at(end);
+        match key {
+            "descr" => descr = Some(value.strip_prefix('\'')?.strip_suffix('\'')?.to_string()),
+            "fortran_order" => fortran_order = Some(["False", "True"].iter().position(|&v| v == value.trim())? == 1),
+            "shape" => {
+                let numbers = value.strip_prefix('(')?.strip_suffix(')')?.split(',').map(str::trim);
+                shape = numbers.filter(|n| !n.is_empty()).map(|n| n.parse().ok()).collect::<Option<Vec<usize>>>();
+                shape.as_ref()?;
+            }
+            _ => return None,
+        }
+        let tail = tail.trim_start();
+        rest = tail.strip_prefix(',').unwrap_or(tail).trim_start();
+    }
+    Some(Header { descr: descr?, fortran_order: fortran_order?, shape: shape? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_numpy_are_understood_and_others_refused() {
+        let header = |descr: &str, fortran_order, shape: &[usize]| {
+            Some(Header { descr: descr.into(), fortran_order, shape: shape.to_vec() })
+        };
+        let parse = parse_header;
+        assert_eq!(
+            parse("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }   \n"),
+            header("<f4", false, &[3, 4])
+        );
+        assert_eq!(parse("{'shape': (7,), 'fortran_order': True, 'descr': '|u1'}"), header("|u1", true, &[7]));
+        assert_eq!(parse("{'descr': '<f4', 'fortran_order': False, 'shape': ()}"), header("<f4", false, &[]));
+        for bad in ["", "{", "{}", "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+        assert_eq!(parse(&"(".repeat(4000)), None);
+        assert_eq!(parse("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}"), None);
+        assert_eq!(parse("{'descr': 'ü', 'fortran_order': False, 'shape': (99999999999999999999999,)}"), None);
+        assert_eq!(parse("{'descr': ü', 'fortran_order': False, 'shape': (1,)}"), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! CBHG: convolution bank, highway layers, bidirectional GRU; here from mel bands to linear frequency bins.
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::{Device, Tensor, activation};
+use serde::{Deserialize, Serialize};
+
+use crate::nn::{BatchStatistics, BiGru, ConvBank, Highway, Init, Lengths, MaskedBatchNorm, TimeConv};
+use crate::{Error, Result};
+
+/// Sizes of a [`Cbhg`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CbhgConfig {
+    /// Mel bands of the input.
+    pub n_mels: usize,
+    /// Frequency bins of the output.
+    pub bins: usize,
+    /// Widths 1 to `bank_size` of the convolution bank.
+    pub bank_size: usize,
+    /// Channels of each convolution and of the highway layers.
+    pub channels: usize,
+    /// Number of highway layers.
+    pub highway_layers: usize,
+    /// Cells of the GRU in each direction.
+    pub gru_cells: usize,
+    /// Whether the last layer starts near zero: for a network that corrects an estimate rather than making one.
+    pub small_output: bool,
+}
+
+impl CbhgConfig {
+    /// Checks that no size is zero.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the flags.
+    pub fn validate(&self) -> Result<()> {
+        if [self.n_mels, self.bins, self.bank_size, self.channels, self.gru_cells].contains(&0) {
+            return Err(Error::Config("--bank-size, --channels and --gru-cells must be at least 1".into()));
+        }
+        Ok(())
+    }
+
+    /// A new model, its parameters a function of `seed`.
+    ///
+    /// # Panics
+    /// If [`validate`](Self::validate) fails.
+    pub fn init(&self, seed: u64, device: &Device) -> Cbhg {
+        self.validate().expect("sizes are validated before a model is made");
+        let init = &mut Init::new(seed, device);
+        let channels = self.channels;
+        let mut output = init.linear(2 * self.gru_cells, self.bins);
+        if self.small_output {
+            output.weight = init.normal([2 * self.gru_cells, self.bins], 0.01 / (2.0 * self.gru_cells as f64).sqrt());
+            output.bias = Some(init.constant([self.bins], 0.0));
+        }
+        Cbhg {
+            bank: ConvBank::new(self.n_mels, channels, self.bank_size, init),
+            bank_norm: MaskedBatchNorm::new(self.bank_size * channels, init),
+            project_down: TimeConv::new(self.bank_size * channels, channels, 3, init),
+            down_norm: MaskedBatchNorm::new(channels, init),
+            project_back: TimeConv::new(channels, self.n_mels, 3, init),
+            back_norm: MaskedBatchNorm::new(self.n_mels, init),
+            widen: init.linear(self.n_mels, channels),
+            highway: (0..self.highway_layers).map(|_| Highway::new(channels, init)).collect(),
+            gru: BiGru::new(channels, self.gru_cells, init),
+            output,
+        }
+    }
+}
+
+/// The network of Wang et al. 2017 ("Tacotron", section 3.1), whose post-processing net it was.
+#[derive(Module, Debug)]
+pub struct Cbhg {
+    bank: ConvBank,
+    bank_norm: MaskedBatchNorm,
+    project_down: TimeConv,
+    down_norm: MaskedBatchNorm,
+    project_back: TimeConv,
+    back_norm: MaskedBatchNorm,
+    widen: Linear,
+    highway: Vec<Highway>,
+    gru: BiGru,
+    output: Linear,
+}
+
+impl Cbhg {
+    /// Inference: batch normalisation uses the running statistics.
+    ///
+    /// # Shapes
+    /// `[batch, frames, mels] -> [batch, frames, bins]`; what comes back in the padding means nothing.
+    pub fn forward(&self, x: Tensor<3>, lengths: &Lengths) -> Tensor<3> {
+        self.layers(x, lengths, |norm, x| norm.forward(x))
+    }
+
+    /// Training: batch normalisation uses this batch's statistics and updates the running ones.
+    ///
+    /// # Shapes
+    /// As [`forward`](Self::forward).
+    pub fn forward_train(&mut self, x: Tensor<3>, lengths: &Lengths) -> Tensor<3> {
+        let mut statistics = Vec::new();
+        let y = self.layers(x, lengths, |norm, x| norm.forward_train(x, lengths, &mut statistics));
+        self.absorb(statistics);
+        y
+    }
+
+    fn layers(
+        &self,
+        x: Tensor<3>,
+        lengths: &Lengths,
+        mut norm: impl FnMut(&MaskedBatchNorm, Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let x = lengths.zero_padding(x);
+        let h = lengths.zero_padding(self.bank.forward(x.clone())); // [batch, frames, bank_size * channels]
+        let h = lengths.zero_padding(activation::relu(norm(&self.bank_norm, h)));
+        let h = max_with_next(h);
+        let h = lengths.zero_padding(self.project_down.forward(h)); // [batch, frames, channels]
+        let h = lengths.zero_padding(activation::relu(norm(&self.down_norm, h)));
+        let h = lengths.zero_padding(self.project_back.forward(h)); // [batch, frames, mels]
+        let mut h = self.widen.forward(norm(&self.back_norm, h) + x); // [batch, frames, channels]
+        for layer in &self.highway {
+            h = layer.forward(h);
+        }
+        self.output.forward(self.gru.forward(h, lengths)) // [batch, frames, bins]
+    }
+
+    fn absorb(&mut self, statistics: Vec<BatchStatistics>) {
+        let norms = [&mut self.bank_norm, &mut self.down_norm, &mut self.back_norm];
+        for (norm, batch) in norms.into_iter().zip(statistics) {
+            norm.absorb(batch);
+        }
+    }
+}
+
+/// Maximum of each frame and the next; `x` is not negative, so zeros after the end change nothing.
+fn max_with_next(x: Tensor<3>) -> Tensor<3> {
+    let [batch, frames, channels] = x.dims();
+    if frames == 1 {
+        return x;
+    }
+    let next = x.clone().slice([0..batch, 1..frames, 0..channels]).pad([(0, 1), (0, 0)], 0.0f32);
+    x.max_pair(next)
+}

@@ -1,0 +1,213 @@
+//! Convolutional VAE of fixed blocks of a log-mel spectrogram.
+
+use burn::module::{Module, Param};
+use burn::nn::Linear;
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
+use burn::tensor::{Device, Tensor, activation, module};
+use serde::{Deserialize, Serialize};
+
+use super::gaussian::{Gaussian, raw_for_unit_scale};
+use crate::nn::Init;
+use crate::{Error, Result};
+
+/// Slope of every leaky ReLU.
+const SLOPE: f64 = 0.1;
+/// Least standard deviation of a latent.
+const LATENT_FLOOR: f64 = 1e-4;
+/// Least standard deviation of a bin: a learned scale makes the likelihood unbounded otherwise.
+const BIN_FLOOR: f64 = 0.1;
+/// The output heads start small, so that the first predictions are near the training mean.
+const HEAD_GAIN: f64 = 0.1;
+
+/// Sizes of a [`ConvVae`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvVaeConfig {
+    /// Frames in a segment; divisible by 4.
+    pub segment_frames: usize,
+    /// Mel bands; divisible by 8.
+    pub n_mels: usize,
+    /// Channels of the three convolutions; the decoder mirrors them.
+    pub channels: [usize; 3],
+    /// Width of the fully connected layer on each side.
+    pub hidden: usize,
+    /// Latent dimensions.
+    pub latents: usize,
+}
+
+impl ConvVaeConfig {
+    /// Checks that the sizes fit together.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the flag and the values that work.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |message: String| Err(Error::Config(message));
+        if self.segment_frames == 0 || !self.segment_frames.is_multiple_of(4) {
+            return fail(format!("--segment-frames {}: must be a positive multiple of 4", self.segment_frames));
+        }
+        if self.n_mels == 0 || !self.n_mels.is_multiple_of(8) {
+            let wanted = "the convolutions need a multiple of 8; extract features with such an --n-filterbank";
+            return fail(format!("the features have {} mel bands: {wanted}", self.n_mels));
+        }
+        if self.channels.contains(&0) || self.hidden == 0 || self.latents == 0 {
+            return fail("--channels, --hidden and --latents must be at least 1".into());
+        }
+        Ok(())
+    }
+
+    /// A new model, its parameters a function of `seed`.
+    ///
+    /// # Panics
+    /// If [`validate`](Self::validate) fails.
+    pub fn init(&self, seed: u64, device: &Device) -> ConvVae {
+        self.validate().expect("sizes are validated before a model is made");
+        let init = &mut Init::new(seed, device);
+        let [c1, c2, c3] = self.channels;
+        let grid = [self.segment_frames / 4, self.n_mels / 8];
+        let flat = c3 * grid[0] * grid[1];
+        ConvVae {
+            encoder: vec![
+                Conv::new(1, c1, HALVE_BOTH, init),
+                Conv::new(c1, c2, HALVE_BOTH, init),
+                Conv::new(c2, c3, HALVE_BANDS, init),
+            ],
+            encoder_hidden: init.he_linear(flat, self.hidden, SLOPE, 1.0),
+            mean: init.he_linear(self.hidden, self.latents, 1.0, HEAD_GAIN),
+            raw_scale: Linear {
+                bias: Some(init.constant([self.latents], raw_for_unit_scale(LATENT_FLOOR))),
+                ..init.he_linear(self.hidden, self.latents, 1.0, HEAD_GAIN)
+            },
+            decoder_hidden: init.he_linear(self.latents, self.hidden, SLOPE, 1.0),
+            decoder_grid: init.he_linear(self.hidden, flat, SLOPE, 1.0),
+            decoder: vec![
+                Deconv::new(c3, c2, HALVE_BANDS, init),
+                Deconv::new(c2, c1, HALVE_BOTH, init),
+                Deconv::head(c1, HALVE_BOTH, init),
+            ],
+            grid,
+        }
+    }
+}
+
+/// Encoder and decoder of segments `[batch, frames, mels]`.
+///
+/// The input is standardised; so is the decoder's distribution. Convolutions see `[batch, channels, frames, mels]`.
+#[derive(Module, Debug)]
+pub struct ConvVae {
+    encoder: Vec<Conv>,
+    encoder_hidden: Linear,
+    mean: Linear,
+    raw_scale: Linear,
+    decoder_hidden: Linear,
+    decoder_grid: Linear,
+    decoder: Vec<Deconv>,
+    grid: [usize; 2],
+}
+
+impl ConvVae {
+    /// The posterior of the latents.
+    ///
+    /// # Shapes
+    /// `[batch, frames, mels] -> [batch, latents]`
+    pub fn encode(&self, x: Tensor<3>) -> Gaussian<2> {
+        let mut h: Tensor<4> = x.unsqueeze_dim(1); // [batch, 1, frames, mels]
+        for layer in &self.encoder {
+            h = activation::leaky_relu(layer.forward(h), SLOPE);
+        } // [batch, c3, frames / 4, mels / 8]
+        let h: Tensor<2> = h.flatten(1, 3);
+        let h = activation::leaky_relu(self.encoder_hidden.forward(h), SLOPE); // [batch, hidden]
+        Gaussian::from_raw(self.mean.forward(h.clone()), self.raw_scale.forward(h), LATENT_FLOOR)
+    }
+
+    /// The distribution of each bin given the latents.
+    ///
+    /// # Shapes
+    /// `[batch, latents] -> [batch, frames, mels]`
+    pub fn decode(&self, z: Tensor<2>) -> Gaussian<3> {
+        let h = activation::leaky_relu(self.decoder_hidden.forward(z), SLOPE); // [batch, hidden]
+        let h = activation::leaky_relu(self.decoder_grid.forward(h), SLOPE);
+        let [batch, flat] = h.dims();
+        let [rows, columns] = self.grid;
+        let mut h = h.reshape([batch, flat / (rows * columns), rows, columns]);
+        for (index, layer) in self.decoder.iter().enumerate() {
+            h = layer.forward(h);
+            if index + 1 < self.decoder.len() {
+                h = activation::leaky_relu(h, SLOPE);
+            }
+        } // [batch, 2, frames, mels]
+        let [_, _, frames, mels] = h.dims();
+        let part = |index: usize| h.clone().slice([0..batch, index..index + 1]).reshape([batch, frames, mels]);
+        Gaussian::from_raw(part(0), part(1), BIN_FLOOR)
+    }
+}
+
+/// Kernel and stride along (frames, mels); padding is 1 everywhere.
+#[derive(Clone, Copy)]
+struct Geometry {
+    kernel: [usize; 2],
+    stride: [usize; 2],
+}
+
+const HALVE_BOTH: Geometry = Geometry { kernel: [4, 4], stride: [2, 2] };
+const HALVE_BANDS: Geometry = Geometry { kernel: [3, 4], stride: [1, 2] };
+
+/// Strided convolution.
+#[derive(Module, Debug)]
+struct Conv {
+    /// `[outputs, inputs, kernel frames, kernel mels]`
+    weight: Param<Tensor<4>>,
+    bias: Param<Tensor<1>>,
+    stride: [usize; 2],
+}
+
+impl Conv {
+    fn new(inputs: usize, outputs: usize, Geometry { kernel, stride }: Geometry, init: &mut Init) -> Self {
+        let weight = init.he([outputs, inputs, kernel[0], kernel[1]], inputs * kernel[0] * kernel[1], SLOPE, 1.0);
+        Self { weight, bias: init.constant([outputs], 0.0), stride }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let options = ConvOptions::new(self.stride, [1, 1], [1, 1], 1);
+        module::conv2d(x, self.weight.val(), Some(self.bias.val()), options)
+    }
+}
+
+/// Transposed strided convolution, the mirror of [`Conv`].
+#[derive(Module, Debug)]
+struct Deconv {
+    /// `[inputs, outputs, kernel frames, kernel mels]`
+    weight: Param<Tensor<4>>,
+    bias: Param<Tensor<1>>,
+    stride: [usize; 2],
+}
+
+impl Deconv {
+    fn new(inputs: usize, outputs: usize, geometry: Geometry, init: &mut Init) -> Self {
+        let weight = Self::weight(inputs, outputs, geometry, SLOPE, 1.0, init);
+        Self { weight, bias: init.constant([outputs], 0.0), stride: geometry.stride }
+    }
+
+    /// The last layer: one channel for the mean, one for the raw scale, which starts at 1.
+    fn head(inputs: usize, geometry: Geometry, init: &mut Init) -> Self {
+        let weight = Self::weight(inputs, 2, geometry, 1.0, HEAD_GAIN, init);
+        Self { weight, bias: init.values([0.0, raw_for_unit_scale(BIN_FLOOR) as f32]), stride: geometry.stride }
+    }
+
+    fn weight(
+        inputs: usize,
+        outputs: usize,
+        Geometry { kernel, stride }: Geometry,
+        slope: f64,
+        gain: f64,
+        init: &mut Init,
+    ) -> Param<Tensor<4>> {
+        // Of the kernel's taps only one in `stride` reaches a given output bin.
+        let fan_in = inputs * kernel[0] * kernel[1] / (stride[0] * stride[1]);
+        init.he([inputs, outputs, kernel[0], kernel[1]], fan_in, slope, gain)
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let options = ConvTransposeOptions::new(self.stride, [1, 1], [0, 0], [1, 1], 1);
+        module::conv_transpose2d(x, self.weight.val(), Some(self.bias.val()), options)
+    }
+}

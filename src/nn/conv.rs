@@ -1,0 +1,74 @@
+//! Convolution over time with channels last, as few large matrix products.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use super::Init;
+
+/// Convolution over time, stride 1, no bias, output as long as the input: `floor((width - 1) / 2)` zeros on the left, the
+/// rest right.
+#[derive(Module, Debug)]
+pub struct TimeConv {
+    /// `[inputs, width * outputs]`, the taps side by side.
+    weight: Param<Tensor<2>>,
+    width: usize,
+}
+
+impl TimeConv {
+    /// PyTorch's default initialisation (uniform, fan-in `width * inputs`).
+    pub fn new(inputs: usize, outputs: usize, width: usize, init: &mut Init) -> Self {
+        Self { weight: init.uniform([inputs, width * outputs], inputs * width), width }
+    }
+
+    /// # Shapes
+    /// `[batch, frames, inputs] -> [batch, frames, outputs]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, frames, inputs] = x.dims();
+        let outputs = self.weight.dims()[1] / self.width;
+        let (left, right) = padding(self.width);
+        // Multiply first, then shift and add: the shifts move `outputs` channels, fewer than `inputs` where it matters.
+        let taps = x.reshape([batch * frames, inputs]).matmul(self.weight.val()); // [batch * frames, width * outputs]
+        let taps = taps.reshape([batch, frames, self.width * outputs]).pad([(left, right), (0, 0)], 0.0f32);
+        (0..self.width)
+            .map(|tap| taps.clone().slice([0..batch, tap..tap + frames, tap * outputs..(tap + 1) * outputs]))
+            .reduce(|sum, tap| sum + tap)
+            .expect("a convolution has at least one tap")
+    }
+}
+
+/// Convolutions of widths 1 to K over the same input, their outputs side by side (the bank of CBHG; Wang et al. 2017), no bias.
+#[derive(Module, Debug)]
+pub struct ConvBank {
+    /// Of width k: `[k * inputs, outputs]`, taps in order of time.
+    weights: Vec<Param<Tensor<2>>>,
+}
+
+impl ConvBank {
+    /// PyTorch's default initialisation for each width.
+    pub fn new(inputs: usize, outputs: usize, widths: usize, init: &mut Init) -> Self {
+        Self { weights: (1..=widths).map(|k| init.uniform([k * inputs, outputs], k * inputs)).collect() }
+    }
+
+    /// # Shapes
+    /// `[batch, frames, inputs] -> [batch, frames, K * outputs]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, frames, inputs] = x.dims();
+        let (left, right) = padding(self.weights.len());
+        let padded = x.pad([(left, right), (0, 0)], 0.0f32); // [batch, frames + K - 1, inputs]
+        let taps = (0..self.weights.len()).map(|j| padded.clone().slice([0..batch, j..j + frames, 0..inputs]));
+        let unfolded = Tensor::cat(taps.collect(), 2).reshape([batch * frames, self.weights.len() * inputs]);
+        let outputs = self.weights.iter().enumerate().map(|(index, weight)| {
+            let width = index + 1;
+            let first = (left - padding(width).0) * inputs; // a narrow filter sees the middle taps
+            unfolded.clone().slice([0..batch * frames, first..first + width * inputs]).matmul(weight.val())
+        });
+        let outputs = Tensor::cat(outputs.collect(), 1); // [batch * frames, K * outputs]
+        let channels = outputs.dims()[1];
+        outputs.reshape([batch, frames, channels])
+    }
+}
+
+/// Zeros to the left and right that keep the length.
+fn padding(width: usize) -> (usize, usize) {
+    ((width - 1) / 2, width / 2)
+}

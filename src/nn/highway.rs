@@ -1,0 +1,33 @@
+//! Highway layer.
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::{Tensor, activation};
+
+use super::Init;
+
+/// `t relu(W x) + (1 - t) x` with the gate `t = sigmoid(V x)` (Srivastava et al. 2015).
+///
+/// Differs from the workshop, whose library carried a transform of `x` where this carries `x` itself.
+#[derive(Module, Debug)]
+pub struct Highway {
+    transform: Linear,
+    gate: Linear,
+}
+
+impl Highway {
+    /// The gate's bias starts at -1, so that a new layer mostly carries its input.
+    pub fn new(channels: usize, init: &mut Init) -> Self {
+        let transform = init.linear(channels, channels);
+        let gate = Linear { bias: Some(init.constant([channels], -1.0)), ..init.linear(channels, channels) };
+        Self { transform, gate }
+    }
+
+    /// # Shapes
+    /// `[batch, frames, channels]` in and out.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let gate = activation::sigmoid(self.gate.forward(x.clone()));
+        let change = activation::relu(self.transform.forward(x.clone())) - x.clone();
+        x + gate * change
+    }
+}

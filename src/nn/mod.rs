@@ -1,0 +1,18 @@
+//! Layers that Burn lacks or that padding makes different: seeded initialisation, convolution over time with channels last,
+//! batch normalisation and a recurrent layer that respect each sequence's length, highway layers.
+//!
+//! Tensors are `[batch, frames, channels]`.
+
+mod conv;
+mod gru;
+mod highway;
+mod init;
+mod lengths;
+mod norm;
+
+pub use conv::{ConvBank, TimeConv};
+pub use gru::BiGru;
+pub use highway::Highway;
+pub use init::Init;
+pub use lengths::Lengths;
+pub use norm::{BatchStatistics, MaskedBatchNorm};

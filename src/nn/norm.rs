@@ -1,0 +1,81 @@
+//! Batch normalisation that does not see padding.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use super::{Init, Lengths};
+
+/// Batch normalisation over batch and time (Ioffe & Szegedy 2015), statistics over real frames only.
+///
+/// Differs from PyTorch: the running variance is the biased one, as TensorFlow's.
+#[derive(Module, Debug)]
+pub struct MaskedBatchNorm {
+    gamma: Param<Tensor<1>>,
+    beta: Param<Tensor<1>>,
+    running_mean: Param<Tensor<1>>,
+    running_variance: Param<Tensor<1>>,
+}
+
+/// Mean and variance of each channel in one batch, `[channels]` each, without autodiff.
+#[derive(Clone, Debug)]
+pub struct BatchStatistics {
+    mean: Tensor<1>,
+    variance: Tensor<1>,
+}
+
+/// Added to the variance (the workshop's value).
+const EPSILON: f64 = 1e-3;
+/// Share of the old running statistics kept at each step (the workshop's value).
+const DECAY: f64 = 0.99;
+
+impl MaskedBatchNorm {
+    /// Starts as the identity.
+    pub fn new(channels: usize, init: &mut Init) -> Self {
+        Self {
+            gamma: init.constant([channels], 1.0),
+            beta: init.constant([channels], 0.0),
+            running_mean: init.buffer([channels], 0.0),
+            running_variance: init.buffer([channels], 1.0),
+        }
+    }
+
+    /// Normalises with the statistics of this batch, which are appended to `statistics` for [`absorb`](Self::absorb).
+    ///
+    /// # Shapes
+    /// `[batch, frames, channels]` in and out. The padding of `x` must be zero; that of the result is not.
+    pub fn forward_train(&self, x: Tensor<3>, lengths: &Lengths, statistics: &mut Vec<BatchStatistics>) -> Tensor<3> {
+        let count = lengths.valid_frames() as f64;
+        let mean = x.clone().sum_dims(&[0, 1]).div_scalar(count); // [1, 1, channels]
+        let centred = x - mean.clone();
+        let variance = lengths.zero_padding(centred.clone()).square().sum_dims(&[0, 1]).div_scalar(count);
+        let channels = mean.dims()[2];
+        statistics.push(BatchStatistics {
+            mean: mean.inner().reshape([channels]),
+            variance: variance.clone().inner().reshape([channels]),
+        });
+        let scale = self.gamma.val().reshape([1, 1, channels]) / variance.add_scalar(EPSILON).sqrt();
+        centred * scale + self.beta.val().reshape([1, 1, channels])
+    }
+
+    /// Normalises with the running statistics.
+    ///
+    /// # Shapes
+    /// `[batch, frames, channels]` in and out.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let channels = self.gamma.dims()[0];
+        let scale = self.gamma.val() / self.running_variance.val().add_scalar(EPSILON).sqrt();
+        let shift = self.beta.val() - self.running_mean.val() * scale.clone();
+        x * scale.reshape([1, 1, channels]) + shift.reshape([1, 1, channels])
+    }
+
+    /// Moves the running statistics a little towards those of a batch.
+    pub fn absorb(&mut self, batch: BatchStatistics) {
+        let blend = |running: &Param<Tensor<1>>, new: Tensor<1>| {
+            running.clone().map(|old| {
+                Tensor::from_inner(old.inner().mul_scalar(DECAY) + new.mul_scalar(1.0 - DECAY)).set_require_grad(false)
+            })
+        };
+        self.running_mean = blend(&self.running_mean, batch.mean);
+        self.running_variance = blend(&self.running_variance, batch.variance);
+    }
+}

@@ -1,0 +1,155 @@
+//! Everything that makes a run what it is. Two runs with equal configurations, data and device are the same run.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::data::DataIdentity;
+use crate::features::FeatureConfig;
+use crate::models::{CbhgConfig, ConvVaeConfig};
+
+/// A run's identity. The total of steps, the device, logging and saving are free and not part of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunConfig {
+    pub model: ModelConfig,
+    pub objective: Objective,
+    pub optimizer: AdamConfig,
+    pub schedule: Schedule,
+    pub batch: BatchConfig,
+    pub seed: u64,
+    pub features: FeatureConfig,
+    pub data: DataIdentity,
+}
+
+/// Which network, and its sizes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "architecture", rename_all = "kebab-case")]
+pub enum ModelConfig {
+    ConvVae(ConvVaeConfig),
+    Cbhg(CbhgConfig),
+}
+
+impl ModelConfig {
+    /// For people: what a run of this model is called.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::ConvVae(_) => "VAE",
+            Self::Cbhg(_) => "inverter",
+        }
+    }
+}
+
+/// What is minimised.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "objective", rename_all = "kebab-case")]
+pub enum Objective {
+    /// Negative log-likelihood plus `beta` times the KL divergence (Higgins et al. 2017, eq. 4).
+    BetaVae { beta: f64 },
+    /// Mean absolute error of the log spectrum.
+    SpectrumL1 { recipe: InverterRecipe },
+}
+
+/// What the inverter's network is given and asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InverterRecipe {
+    /// Standardised log-mels in; a correction to the KL mel inverse out.
+    Correction,
+    /// Raw log-mels in; the log spectrum itself out.
+    Workshop,
+}
+
+/// Adam (Kingma & Ba 2015) and gradient clipping.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdamConfig {
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    pub clipping: Clipping,
+}
+
+impl Default for AdamConfig {
+    /// The paper's values, no clipping.
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clipping: Clipping::None }
+    }
+}
+
+/// Bound on the Euclidean norm of gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clipping {
+    None,
+    /// Of all gradients together.
+    GlobalNorm(f64),
+    /// Of each tensor's gradient.
+    TensorNorm(f64),
+}
+
+/// Learning rate over time: half a cosine from `initial` to `last` over `decay_steps` steps, `last` from then on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    pub initial: f64,
+    pub last: f64,
+    /// 0: constant at `initial`.
+    pub decay_steps: u64,
+}
+
+impl Schedule {
+    /// The same rate for ever.
+    pub fn constant(rate: f64) -> Self {
+        Self { initial: rate, last: rate, decay_steps: 0 }
+    }
+
+    /// The rate of step `step`, counted from 0.
+    pub fn rate(&self, step: u64) -> f64 {
+        if self.decay_steps == 0 {
+            return self.initial;
+        }
+        let gone = (step as f64 / self.decay_steps as f64).min(1.0);
+        self.last + 0.5 * (self.initial - self.last) * (1.0 + (std::f64::consts::PI * gone).cos())
+    }
+}
+
+/// How many items make a step, and how long they are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchConfig {
+    pub size: usize,
+    /// Frames of an item; 0 is the whole utterance.
+    pub frames: usize,
+}
+
+impl RunConfig {
+    /// Every value that differs, as `name: here / there`.
+    pub fn differences(&self, other: &RunConfig) -> Vec<String> {
+        let json = |config: &RunConfig| serde_json::to_value(config).expect("a configuration is plain data");
+        let mut found = Vec::new();
+        compare("", &json(self), &json(other), &mut found);
+        found
+    }
+}
+
+fn compare(name: &str, one: &Value, other: &Value, found: &mut Vec<String>) {
+    if let (Value::Object(a), Value::Object(b)) = (one, other) {
+        let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        for key in keys {
+            let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+            compare(&name, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), found);
+        }
+    } else if one != other {
+        found.push(format!("{name}: {one} / {other}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cosine_begins_at_the_initial_rate_and_stays_at_the_last() {
+        let schedule = Schedule { initial: 1e-3, last: 1e-5, decay_steps: 100 };
+        assert_eq!(schedule.rate(0), 1e-3);
+        assert!((schedule.rate(50) - 0.5 * (1e-3 + 1e-5)).abs() < 1e-12);
+        assert_eq!((schedule.rate(100), schedule.rate(5000)), (1e-5, 1e-5));
+        assert_eq!(Schedule::constant(0.5).rate(7), 0.5);
+    }
+}

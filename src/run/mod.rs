@@ -1,0 +1,12 @@
+//! What a training run leaves on disk: `LOGDIR/step-N/`, each folder enough to go on from or to synthesise with.
+
+mod checkpoint;
+mod config;
+mod dir;
+mod tensors;
+
+pub use checkpoint::{About, Checkpoint};
+pub use config::{AdamConfig, BatchConfig, Clipping, InverterRecipe, ModelConfig, Objective, RunConfig, Schedule};
+pub use dir::{RunDir, RunLock};
+pub(crate) use tensors::values;
+pub use tensors::{NamedTensors, load_parameters, parameters};

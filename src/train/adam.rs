@@ -1,0 +1,159 @@
+//! Adam with gradient clipping; its state goes by parameter names.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+
+use crate::run::{AdamConfig, Clipping, NamedTensors};
+use crate::{Error, Result};
+
+/// Adam (Kingma & Ba 2015, algorithm 1).
+pub struct Adam {
+    config: AdamConfig,
+    moments: BTreeMap<String, Moments>,
+}
+
+/// Running means of a parameter's gradient and of its square, flattened.
+struct Moments {
+    first: Tensor<1>,
+    second: Tensor<1>,
+}
+
+impl Adam {
+    /// With all moments zero.
+    pub fn new(config: AdamConfig) -> Self {
+        Self { config, moments: BTreeMap::new() }
+    }
+
+    /// Continues with saved moments.
+    ///
+    /// # Errors
+    /// [`Error::File`] about `path` if a moment lacks its twin.
+    pub fn restore(config: AdamConfig, saved: &NamedTensors, device: &Device, path: &Path) -> Result<Self> {
+        let tensor = |name: &str| {
+            let (_, values) = saved.0.get(name).ok_or_else(|| Error::file(path, format!("{name} is missing")))?;
+            Ok(Tensor::from_data(TensorData::new(values.clone(), [values.len()]), device))
+        };
+        let mut moments = BTreeMap::new();
+        for name in saved.0.keys().filter_map(|name| name.strip_suffix(".first")) {
+            let first = tensor(&format!("{name}.first"))?;
+            let second = tensor(&format!("{name}.second"))?;
+            moments.insert(name.to_string(), Moments { first, second });
+        }
+        Ok(Self { config, moments })
+    }
+
+    /// The moments, named after their parameters.
+    pub fn state(&self) -> NamedTensors {
+        let mut state = NamedTensors::default();
+        for (name, moments) in &self.moments {
+            for (part, tensor) in [("first", &moments.first), ("second", &moments.second)] {
+                let values = crate::run::values(tensor.clone());
+                state.0.insert(format!("{name}.{part}"), (vec![values.len()], values));
+            }
+        }
+        state
+    }
+
+    /// Takes step `step` (counted from 0) and gives the model with the norm of all gradients before clipping, `[1]`.
+    pub fn step<M: Module>(&mut self, model: M, mut gradients: Gradients, rate: f64, step: u64) -> (M, Tensor<1>) {
+        let mut collect = Collect { path: Vec::new(), gradients: &mut gradients, found: BTreeMap::new() };
+        model.visit(&mut collect);
+        let found = collect.found;
+        drop(gradients); // the tape's hold on the parameters ends here, so that they can be updated in place
+        let norm = found
+            .values()
+            .map(|gradient| gradient.clone().square().sum())
+            .reduce(|sum, square| sum + square)
+            .expect("a model has parameters")
+            .sqrt();
+        let clip = match self.config.clipping {
+            Clipping::GlobalNorm(bound) => Some(factor(norm.clone(), bound)),
+            Clipping::None | Clipping::TensorNorm(_) => None,
+        };
+        let mut update = Update { adam: self, path: Vec::new(), gradients: found, clip, rate, step };
+        (model.map(&mut update), norm)
+    }
+}
+
+/// What shrinks a gradient of this norm to `bound`: 1 if it is shorter.
+fn factor(norm: Tensor<1>, bound: f64) -> Tensor<1> {
+    norm.add_scalar(1e-6).recip().mul_scalar(bound).clamp_max(1.0)
+}
+
+/// Takes each trained parameter's gradient, flattened.
+struct Collect<'a> {
+    path: Vec<String>,
+    gradients: &'a mut Gradients,
+    found: BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleVisitor for Collect<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = param.val().grad_remove(self.gradients) {
+            let count = gradient.shape().num_elements();
+            self.found.insert(self.path.join("."), gradient.reshape([count]));
+        }
+    }
+}
+
+struct Update<'a> {
+    adam: &'a mut Adam,
+    path: Vec<String>,
+    gradients: BTreeMap<String, Tensor<1>>,
+    clip: Option<Tensor<1>>,
+    rate: f64,
+    step: u64,
+}
+
+impl ModuleMapper for Update<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.join(".");
+        let Some(gradient) = self.gradients.remove(&name) else { return param };
+        let AdamConfig { beta1, beta2, epsilon, clipping } = self.adam.config;
+        let clip = match clipping {
+            Clipping::None => None,
+            Clipping::GlobalNorm(_) => self.clip.clone(),
+            Clipping::TensorNorm(bound) => Some(factor(gradient.clone().square().sum().sqrt(), bound)),
+        };
+        let gradient = match clip {
+            Some(factor) => gradient * factor,
+            None => gradient,
+        };
+        let Moments { first, second } = self
+            .adam
+            .moments
+            .remove(&name)
+            .unwrap_or_else(|| Moments { first: gradient.zeros_like(), second: gradient.zeros_like() });
+        let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
+        let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
+        let count = (self.step + 1) as i32;
+        let (unbias1, unbias2) = (1.0 - beta1.powi(count), 1.0 - beta2.powi(count));
+        let change = first.clone() / second.clone().div_scalar(unbias2).sqrt().add_scalar(epsilon);
+        let change = change.mul_scalar(self.rate / unbias1);
+        self.adam.moments.insert(name, Moments { first, second });
+        param.map(|weight| {
+            let weight = weight.inner();
+            let shape = weight.dims();
+            Tensor::from_inner(weight - change.reshape(shape)).require_grad()
+        })
+    }
+}

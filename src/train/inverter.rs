@@ -1,0 +1,80 @@
+//! The mel inverter task.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor};
+
+use super::task::{Task, Terms};
+use crate::data::{PairBatch, PairDataset, Position, Sampler};
+use crate::models::Cbhg;
+
+/// Longest piece of a test utterance that is evaluated at once, in frames: bounds memory.
+const LONGEST: usize = 1000;
+
+/// Trains a [`Cbhg`] to predict linear log-power spectra.
+///
+/// The loss is the mean absolute error over real frames and bins, in nats of power.
+pub struct InverterTask {
+    train: PairDataset,
+    test: PairDataset,
+    sampler: Sampler,
+    batch_size: usize,
+    device: Device,
+}
+
+impl InverterTask {
+    /// `device` without autodiff; `crop_frames` 0 trains on whole utterances.
+    pub fn new(
+        train: PairDataset,
+        test: PairDataset,
+        crop_frames: usize,
+        batch_size: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
+        let sampler = train.sampler(seed, crop_frames);
+        Self { train, test, sampler, batch_size, device: device.clone() }
+    }
+}
+
+/// Mean absolute error of `output` (plus the estimate, if the batch has one) over real frames and bins.
+fn error(output: Tensor<3>, batch: &PairBatch) -> Tensor<1> {
+    let bins = output.dims()[2];
+    let predicted = match &batch.estimate {
+        Some(estimate) => output + estimate.clone(),
+        None => output,
+    };
+    let difference = batch.lengths.zero_padding(predicted - batch.target.clone());
+    difference.abs().sum().div_scalar((batch.lengths.valid_frames() * bins) as f64)
+}
+
+impl Task for InverterTask {
+    type Model = Cbhg;
+
+    fn train_loss(&mut self, model: &mut Cbhg, _step: u64) -> Terms {
+        let items = self.sampler.next_batch(self.batch_size);
+        let batch = self.train.batch(&items, &self.device);
+        let loss = error(model.forward_train(batch.input.clone(), &batch.lengths), &batch);
+        Terms { reported: vec![("total", loss.clone().inner())], loss }
+    }
+
+    fn evaluate(&self, model: &Cbhg) -> BTreeMap<String, f64> {
+        let items = self.test.items(LONGEST);
+        let (mut sum, mut frames) = (0.0, 0);
+        for items in items.chunks(4) {
+            let batch = self.test.batch(items, &self.device);
+            let output = model.forward(batch.input.clone(), &batch.lengths);
+            sum += f64::from(error(output, &batch).into_scalar::<f32>()) * batch.lengths.valid_frames() as f64;
+            frames += batch.lengths.valid_frames();
+        }
+        BTreeMap::from([("total".to_string(), sum / frames as f64)])
+    }
+
+    fn position(&self) -> Position {
+        self.sampler.position()
+    }
+
+    fn seek(&mut self, position: Position) {
+        self.sampler.seek(position);
+    }
+}

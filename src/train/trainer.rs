@@ -1,0 +1,222 @@
+//! The training loop.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use super::adam::Adam;
+use super::task::Task;
+use crate::board::EventWriter;
+use crate::data::Standardizer;
+use crate::run::{About, Checkpoint, NamedTensors, RunConfig, RunDir, load_parameters, parameters};
+use crate::{Error, Result};
+
+/// How long to train, and how often to look and to save, in steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Total, including steps of an earlier session.
+    pub steps: u64,
+    pub log_every: u64,
+    pub eval_every: u64,
+    pub save_every: u64,
+    /// Checkpoints kept.
+    pub keep: usize,
+}
+
+/// A model in training and all that its checkpoint holds.
+pub struct Session<M> {
+    pub model: M,
+    pub adam: Adam,
+    pub about: About,
+}
+
+/// What the loop tells its caller.
+#[derive(Clone, Debug)]
+pub enum Report<'a> {
+    /// After every step.
+    Step { step: u64 },
+    /// Every `log_every` steps: means since the last report.
+    Training { step: u64, epoch: u64, terms: &'a BTreeMap<String, f64>, steps_per_second: f64 },
+    /// The test set's means.
+    Test { step: u64, terms: &'a BTreeMap<String, f64> },
+    /// A checkpoint is on the disk.
+    Saved { step: u64, path: PathBuf },
+}
+
+/// Why the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Finished,
+    Interrupted,
+}
+
+impl<M: Module> Session<M> {
+    /// A run that has not trained yet. `model` takes part in autodiff.
+    pub fn start(model: M, config: RunConfig, standardizer: Standardizer) -> Self {
+        let adam = Adam::new(config.optimizer.clone());
+        let version = env!("CARGO_PKG_VERSION").to_string();
+        let (test, position) = (BTreeMap::new(), Default::default());
+        Self { model, adam, about: About { version, step: 0, position, test, standardizer, config } }
+    }
+
+    /// A run as its checkpoint left it. `model` is a fresh one of the run's architecture.
+    ///
+    /// # Errors
+    /// If the checkpoint's tensors cannot be read or do not fit.
+    pub fn resume(model: M, checkpoint: Checkpoint, device: &Device) -> Result<Self> {
+        let model = load_parameters(model, &checkpoint.model()?, &checkpoint.model_path())?;
+        let config = checkpoint.about.config.optimizer.clone();
+        let adam = Adam::restore(config, &checkpoint.optimizer()?, device, &checkpoint.path)?;
+        Ok(Self { model, adam, about: checkpoint.about })
+    }
+}
+
+/// Trains until `limits.steps` or until `stop` is raised; either way the last step is saved.
+///
+/// # Errors
+/// [`Error::Diverged`] if a loss or parameter is no longer finite (nothing of that is saved), [`Error::Io`] if the disk fails.
+pub fn fit<T: Task>(
+    task: &mut T,
+    session: &mut Session<T::Model>,
+    run: &RunDir,
+    limits: &Limits,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(Report),
+) -> Result<Outcome> {
+    task.seek(session.about.position);
+    let mut board = Boards {
+        train: EventWriter::create(&run.path().join("train"))?,
+        test: EventWriter::create(&run.path().join("test"))?,
+    };
+    let mut means = Means::new();
+    let mut saved = session.about.step;
+    if saved == 0 {
+        save(session, run, limits.keep, tell)?; // a disk that cannot be written is found out before the work, not after
+    }
+    while session.about.step < limits.steps && !stop.load(Ordering::Relaxed) {
+        let step = session.about.step;
+        let rate = session.about.config.schedule.rate(step);
+
+        let terms = task.train_loss(&mut session.model, step);
+        let gradients = terms.loss.backward();
+        drop(terms.loss);
+        let (model, norm) = session.adam.step(session.model.clone(), gradients, rate, step);
+        session.model = model;
+
+        let step = step + 1;
+        session.about.step = step;
+        session.about.position = task.position();
+        means.add(terms.reported, norm);
+        tell(Report::Step { step });
+
+        if step.is_multiple_of(limits.log_every) || step == limits.steps {
+            let (terms, steps_per_second) = means.take(step)?;
+            let scalars = terms.iter().map(|(name, value)| (tag(name), *value));
+            let rates =
+                [("optimizer/learning_rate".into(), rate), ("optimizer/steps_per_second".into(), steps_per_second)];
+            board.train.scalars(step, scalars.chain(rates))?;
+            tell(Report::Training { step, epoch: session.about.position.epoch, terms: &terms, steps_per_second });
+        }
+        if step.is_multiple_of(limits.eval_every) || step == limits.steps {
+            session.about.test = task.evaluate(&session.model.valid());
+            let scalars = session.about.test.iter().map(|(name, value)| (tag(name), *value));
+            board.test.scalars(step, scalars)?;
+            tell(Report::Test { step, terms: &session.about.test });
+            means.restart_clock();
+        }
+        if step.is_multiple_of(limits.save_every) || step == limits.steps {
+            save(session, run, limits.keep, tell)?;
+            saved = step;
+            means.restart_clock();
+        }
+    }
+    if saved < session.about.step {
+        means.take(session.about.step)?; // a loss that is not finite must not be saved over a good checkpoint
+        save(session, run, limits.keep, tell)?;
+    }
+    Ok(if session.about.step < limits.steps { Outcome::Interrupted } else { Outcome::Finished })
+}
+
+fn save<M: Module>(session: &Session<M>, run: &RunDir, keep: usize, tell: &mut dyn FnMut(Report)) -> Result<()> {
+    let (model, optimizer) = (parameters(&session.model), session.adam.state());
+    let step = session.about.step;
+    if let Some(name) = not_finite(&model).or_else(|| not_finite(&optimizer)) {
+        return Err(diverged(step, &format!("{name} holds values that are not finite")));
+    }
+    let path = run.save(&session.about, &model, &optimizer, keep)?;
+    tell(Report::Saved { step, path });
+    Ok(())
+}
+
+fn not_finite(tensors: &NamedTensors) -> Option<&String> {
+    tensors.0.iter().find(|(_, (_, values))| values.iter().any(|value| !value.is_finite())).map(|(name, _)| name)
+}
+
+fn diverged(step: u64, what: &str) -> Error {
+    Error::Diverged(format!(
+        "training diverged by step {step}: {what}; the last checkpoint is untouched. A lower --learning-rate in a new LOGDIR helps"
+    ))
+}
+
+/// TensorBoard groups scalars by the part before the slash.
+fn tag(name: &str) -> String {
+    format!("loss/{name}")
+}
+
+struct Boards {
+    train: EventWriter,
+    test: EventWriter,
+}
+
+/// Sums of the reported terms since the last report, on the device: nothing is read back in between.
+struct Means {
+    names: Vec<&'static str>,
+    sums: Vec<Tensor<1>>,
+    count: u32,
+    since: Instant,
+    timed: u32,
+}
+
+impl Means {
+    fn new() -> Self {
+        Self { names: Vec::new(), sums: Vec::new(), count: 0, since: Instant::now(), timed: 0 }
+    }
+
+    fn add(&mut self, terms: Vec<(&'static str, Tensor<1>)>, norm: Tensor<1>) {
+        let terms = terms.into_iter().chain([("gradient_norm", norm)]);
+        if self.count == 0 {
+            (self.names, self.sums) = terms.unzip();
+        } else {
+            let sums = std::mem::take(&mut self.sums).into_iter().zip(terms);
+            self.sums = sums.map(|(sum, (_, term))| sum + term).collect();
+        }
+        self.count += 1;
+        self.timed += 1;
+    }
+
+    /// The means and the rate since the last call, or an error if one is not finite.
+    fn take(&mut self, step: u64) -> Result<(BTreeMap<String, f64>, f64)> {
+        let count = f64::from(self.count);
+        let mut means = BTreeMap::new();
+        for (name, sum) in self.names.drain(..).zip(self.sums.drain(..)) {
+            let mean = f64::from(sum.into_scalar::<f32>()) / count;
+            if !mean.is_finite() {
+                return Err(diverged(step, &format!("{name} is {mean}")));
+            }
+            means.insert(name.to_string(), mean);
+        }
+        let rate = f64::from(self.timed) / self.since.elapsed().as_secs_f64();
+        self.count = 0;
+        self.restart_clock();
+        Ok((means, rate))
+    }
+
+    /// Time spent evaluating and saving is not the steps' time.
+    fn restart_clock(&mut self) {
+        (self.since, self.timed) = (Instant::now(), 0);
+    }
+}

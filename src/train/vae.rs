@@ -1,0 +1,104 @@
+//! The beta-VAE task.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::Rng;
+use rand_distr::StandardNormal;
+
+use super::task::{Task, Terms};
+use crate::data::{Position, Sampler, SegmentDataset};
+use crate::models::ConvVae;
+use crate::random;
+
+/// Trains a [`ConvVae`] on segments.
+///
+/// The loss is the mean over the batch of the Gaussian negative log-likelihood of all bins plus `beta` times the analytic KL
+/// divergence of all latents (Higgins et al. 2017, eq. 4), in nats per segment. Reported values are those of the log-mels
+/// themselves, not of the standardised ones: each bin's density is divided by the standard deviation.
+pub struct VaeTask {
+    train: SegmentDataset,
+    test: SegmentDataset,
+    sampler: Sampler,
+    beta: f64,
+    batch_size: usize,
+    latents: usize,
+    std: f64,
+    seed: u64,
+    device: Device,
+}
+
+impl VaeTask {
+    /// `device` without autodiff; `std` is the standardizer's.
+    #[allow(clippy::too_many_arguments)] // each is a number of the run's configuration, used once
+    pub fn new(
+        train: SegmentDataset,
+        test: SegmentDataset,
+        beta: f64,
+        batch_size: usize,
+        latents: usize,
+        std: f32,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
+        let sampler = train.sampler(seed);
+        Self { train, test, sampler, beta, batch_size, latents, std: f64::from(std), seed, device: device.clone() }
+    }
+
+    /// Standard normal values `[rows, latents]`, a function of the seed, the purpose and the index.
+    fn noise(&self, rows: usize, purpose: &str, index: u64) -> Tensor<2> {
+        let rng = random::stream(self.seed, purpose, index);
+        let values: Vec<f32> = rng.sample_iter(StandardNormal).take(rows * self.latents).collect();
+        Tensor::from_data(TensorData::new(values, [rows, self.latents]), &self.device)
+    }
+
+    /// The loss on `x` `[batch, frames, mels]`, and the mean absolute error of the reconstruction in log units.
+    fn terms(&self, model: &ConvVae, x: Tensor<3>, noise: Tensor<2>) -> (Terms, Tensor<1>) {
+        let [batch, frames, mels] = x.dims();
+        let posterior = model.encode(x.clone());
+        let bins = model.decode(posterior.sample(noise));
+        let reconstruction = bins.negative_log_density(x.clone()).sum().div_scalar(batch as f64);
+        let kl = posterior.kl_from_standard().sum().div_scalar(batch as f64);
+        let loss = reconstruction.clone() + kl.clone().mul_scalar(self.beta);
+        let shift = (frames * mels) as f64 * self.std.ln();
+        let reported = vec![
+            ("total", loss.clone().inner().add_scalar(shift)),
+            ("reconstruction", reconstruction.inner().add_scalar(shift)),
+            ("kl", kl.inner()),
+        ];
+        let error = (bins.mean.inner() - x).abs().mean().mul_scalar(self.std);
+        (Terms { loss, reported }, error)
+    }
+}
+
+impl Task for VaeTask {
+    type Model = ConvVae;
+
+    fn train_loss(&mut self, model: &mut ConvVae, step: u64) -> Terms {
+        let items = self.sampler.next_batch(self.batch_size);
+        let x = self.train.batch(&items, &self.device);
+        self.terms(model, x, self.noise(items.len(), "noise", step)).0
+    }
+
+    fn evaluate(&self, model: &ConvVae) -> BTreeMap<String, f64> {
+        let items = self.test.items();
+        let mut means = BTreeMap::new();
+        for (index, batch) in items.chunks(self.batch_size).enumerate() {
+            let noise = self.noise(batch.len(), "eval", index as u64);
+            let (terms, error) = self.terms(model, self.test.batch(batch, &self.device), noise);
+            let share = batch.len() as f64 / items.len() as f64;
+            for (name, value) in terms.reported.into_iter().chain([("l1", error)]) {
+                *means.entry(name.to_string()).or_insert(0.0) += share * f64::from(value.into_scalar::<f32>());
+            }
+        }
+        means
+    }
+
+    fn position(&self) -> Position {
+        self.sampler.position()
+    }
+
+    fn seek(&mut self, position: Position) {
+        self.sampler.seek(position);
+    }
+}

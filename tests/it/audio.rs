@@ -1,0 +1,229 @@
+//! Decoding against libsndfile, writing, resampling measured as a filter, and files that are not what they claim.
+
+use std::collections::BTreeMap;
+use std::f64::consts::TAU;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array0, Array1};
+use ndarray_npy::NpzReader;
+use vae_workshop::audio::Waveform;
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decode").join(name)
+}
+
+fn sine(rate: u32, hertz: f64, len: usize) -> Waveform {
+    let samples = (0..len).map(|n| (0.5 * (TAU * hertz * n as f64 / f64::from(rate)).sin()) as f32).collect();
+    Waveform { samples, sample_rate: rate }
+}
+
+/// Amplitude at `hertz` of the middle half, by a Hann-weighted inner product.
+fn amplitude(wave: &Waveform, hertz: f64) -> f64 {
+    let len = wave.samples.len() / 2;
+    let (mut re, mut im, mut total) = (0.0, 0.0, 0.0);
+    for (n, &x) in wave.samples[len / 2..len / 2 + len].iter().enumerate() {
+        let window = 0.5 - 0.5 * (TAU * n as f64 / len as f64).cos();
+        let angle = TAU * hertz * n as f64 / f64::from(wave.sample_rate);
+        re += window * f64::from(x) * angle.cos();
+        im += window * f64::from(x) * angle.sin();
+        total += window;
+    }
+    2.0 * re.hypot(im) / total
+}
+
+fn decibel(ratio: f64) -> f64 {
+    20.0 * ratio.max(1e-12).log10()
+}
+
+#[test]
+fn every_encoding_decodes_as_libsndfile_decodes_it() {
+    let mut expected = NpzReader::new(fs::File::open(data("expected.npz")).unwrap()).unwrap();
+    let names: Vec<String> = expected.names().unwrap().into_iter().filter(|name| !name.ends_with(" rate")).collect();
+    assert_eq!(names.len(), 12);
+    for name in names {
+        let wanted: Array1<f32> = expected.by_name(&name).unwrap();
+        let rate: Array0<i64> = expected.by_name(&format!("{name} rate")).unwrap();
+        let found = Waveform::read(&data(&name)).unwrap();
+        assert_eq!(i64::from(found.sample_rate), rate[()], "{name}");
+        assert_eq!(found.samples.len(), wanted.len(), "{name}");
+        // PCM is exact; two Vorbis decoders differ by the rounding of their transforms.
+        let tolerance = if name.ends_with(".ogg") { 1e-5 } else { 0.0 };
+        let worst = found.samples.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= tolerance, "{name}: {worst:e}");
+    }
+}
+
+#[test]
+fn what_is_written_is_read_back_and_what_is_too_loud_is_cut_at_full_scale() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.wav");
+    let levels = [0.0, 0.5, -0.25, 32767.0 / 32768.0, -1.0, 1.0 / 32768.0];
+    Waveform { samples: levels.to_vec(), sample_rate: 22_050 }.write(&path).unwrap();
+    let back = Waveform::read(&path).unwrap();
+    assert_eq!((back.samples.as_slice(), back.sample_rate), (&levels[..], 22_050));
+
+    Waveform { samples: vec![1.0, 7.0, -3.0], sample_rate: 16_000 }.write(&path).unwrap();
+    assert_eq!(Waveform::read(&path).unwrap().samples, [32767.0 / 32768.0, 32767.0 / 32768.0, -1.0]);
+}
+
+#[test]
+fn samples_that_are_not_finite_are_not_written_and_leave_the_old_file_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.wav");
+    sine(16_000, 440.0, 100).write(&path).unwrap();
+    let before = fs::read(&path).unwrap();
+    for bad in [f32::NAN, f32::INFINITY] {
+        let error = Waveform { samples: vec![0.0, bad], sample_rate: 16_000 }.write(&path).unwrap_err().to_string();
+        assert!(error.contains("a.wav") && error.contains("sample 1"), "{error}");
+    }
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn resampling_has_the_exact_length_and_no_delay() {
+    for rate in [8_000, 11_025, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000] {
+        for len in [1, 2, 100, 4_095, 4_096, 4_097, 30_011] {
+            let out = sine(rate, 300.0, len).resample(16_000).unwrap();
+            assert_eq!(out.samples.len(), (len * 16_000).div_ceil(rate as usize), "{len} samples at {rate} Hz");
+        }
+        // A slow sine, compared with itself sampled at the new rate: a delay of one sample would show as 0.02.
+        let (len, hertz) = (rate as usize, 200.0);
+        let out = sine(rate, hertz, len).resample(16_000).unwrap();
+        let wanted = sine(16_000, hertz, 16_000);
+        let middle = out.samples.iter().zip(&wanted.samples).skip(2_000).take(12_000);
+        let worst = middle.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-4, "{rate} Hz: {worst:e}");
+        // And an impulse stays where it is.
+        let mut impulse = Waveform { samples: vec![0.0; len], sample_rate: rate };
+        impulse.samples[len / 2] = 1.0;
+        let out = impulse.resample(16_000).unwrap();
+        let peak = (0..out.samples.len()).max_by(|&a, &b| out.samples[a].total_cmp(&out.samples[b])).unwrap();
+        assert!(peak.abs_diff(8_000) <= 1, "{rate} Hz: the impulse moved to {peak}");
+    }
+}
+
+#[test]
+fn the_pass_band_is_flat_and_aliases_are_80_decibels_down() {
+    for rate in [8_000u32, 11_025, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000] {
+        let edge = 7_600f64.min(0.95 * f64::from(rate) / 2.0);
+        let mut worst = 0f64;
+        for hertz in (1..=40).map(|i| edge * f64::from(i) / 40.0) {
+            let out = sine(rate, hertz, rate as usize).resample(16_000).unwrap();
+            worst = worst.max(decibel(amplitude(&out, hertz) / 0.5).abs());
+        }
+        assert!(worst < 0.1, "{rate} Hz: the pass-band deviates by {worst:.3} dB");
+
+        // From 8.4 kHz on (5 % above half the new rate, as the pass-band ends 5 % below) nothing may come through; the
+        // loudest sample counts, wherever the alias falls. When the rate rises the images are what must not appear.
+        let nyquist = f64::from(rate) / 2.0;
+        let mut loudest = 0f64;
+        if nyquist > 8_400.0 {
+            for hertz in (0..40).map(|i| 8_400.0 + (nyquist - 8_400.0) * f64::from(i) / 40.0) {
+                let out = sine(rate, hertz, rate as usize).resample(16_000).unwrap();
+                let middle = &out.samples[4_000..12_000];
+                loudest = loudest.max(middle.iter().fold(0.0, |m: f64, &x| m.max(f64::from(x).abs())));
+            }
+        } else {
+            for hertz in (1..20).map(|i| edge * f64::from(i) / 20.0) {
+                let out = sine(rate, hertz, rate as usize).resample(16_000).unwrap();
+                loudest = loudest.max(amplitude(&out, f64::from(rate) - hertz));
+            }
+        }
+        assert!(decibel(loudest / 0.5) < -80.0, "{rate} Hz: aliases at {:.1} dB", decibel(loudest / 0.5));
+    }
+}
+
+#[test]
+fn equal_rates_pass_through_and_impossible_ones_are_refused() {
+    let wave = sine(16_000, 440.0, 777);
+    assert_eq!(wave.resample(16_000).unwrap(), wave);
+    assert!(wave.resample(0).unwrap_err().to_string().contains("0 Hz"));
+    let odd = Waveform { samples: vec![0.1; 50_000], sample_rate: 44_099 };
+    assert_eq!(odd.resample(16_000).unwrap().samples.len(), (50_000usize * 16_000).div_ceil(44_099));
+}
+
+/// What `Waveform::read` says about a file with this content.
+fn complaint(name: &str, content: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, content).unwrap();
+    let error = Waveform::read(&path).unwrap_err().to_string();
+    assert!(error.contains(name), "{error}");
+    error
+}
+
+/// A wav file of chunks.
+fn wav(chunks: &[(&[u8; 4], u32, &[u8])]) -> Vec<u8> {
+    let mut file = b"RIFF\xff\xff\xff\x7fWAVE".to_vec();
+    for (name, claimed, bytes) in chunks {
+        file.extend(*name);
+        file.extend(claimed.to_le_bytes());
+        file.extend(*bytes);
+    }
+    file
+}
+
+/// The `fmt ` chunk of a PCM or float file.
+fn format(tag: u16, channels: u16, rate: u32, bits: u16) -> Vec<u8> {
+    let align = channels.wrapping_mul(bits / 8);
+    let mut bytes = [tag.to_le_bytes(), channels.to_le_bytes()].concat();
+    bytes.extend(rate.to_le_bytes());
+    bytes.extend(rate.wrapping_mul(u32::from(align)).to_le_bytes());
+    bytes.extend([align.to_le_bytes(), bits.to_le_bytes()].concat());
+    bytes
+}
+
+#[test]
+fn damaged_and_hostile_wav_files_are_errors_that_name_the_file() {
+    let pcm = format(1, 1, 16_000, 16);
+    let cases: BTreeMap<&str, (Vec<u8>, &str)> = BTreeMap::from([
+        ("empty.wav", (vec![], "ends too early")),
+        ("text.wav", (b"hello, this is no sound at all".to_vec(), "RIFF")),
+        ("no-data.wav", (wav(&[(b"fmt ", 16, &pcm)]), "ends too early")),
+        ("data-first.wav", (wav(&[(b"data", 4, &[0; 4])]), "fmt")),
+        ("truncated.wav", (wav(&[(b"fmt ", 16, &pcm), (b"data", 2000, &[0; 100])]), "truncated")),
+        ("four-gigabytes.wav", (wav(&[(b"fmt ", 16, &pcm), (b"data", 0xffff_fffe, &[0; 100])]), "truncated")),
+        ("endless-chunk.wav", (wav(&[(b"fmt ", 16, &pcm), (b"LIST", 0x7fff_ffff, &[0; 100])]), "ends too early")),
+        ("no-samples.wav", (wav(&[(b"fmt ", 16, &pcm), (b"data", 0, &[])]), "no samples")),
+        ("odd-length.wav", (wav(&[(b"fmt ", 16, &pcm), (b"data", 3, &[0; 3])]), "multiple")),
+        ("no-channels.wav", (wav(&[(b"fmt ", 16, &format(1, 0, 16_000, 16)), (b"data", 4, &[0; 4])]), "channels")),
+        ("rate-0.wav", (wav(&[(b"fmt ", 16, &format(1, 1, 0, 16)), (b"data", 4, &[0; 4])]), "0 Hz")),
+        ("rate-max.wav", (wav(&[(b"fmt ", 16, &format(1, 1, 0x7fff_ffff, 16)), (b"data", 4, &[0; 4])]), "Hz")),
+        ("mu-law.wav", (wav(&[(b"fmt ", 16, &format(7, 1, 8_000, 8)), (b"data", 4, &[0; 4])]), "encoding")),
+        ("nan.wav", {
+            let samples = [0f32.to_le_bytes(), f32::NAN.to_le_bytes()].concat();
+            (wav(&[(b"fmt ", 16, &format(3, 1, 16_000, 32)), (b"data", 8, &samples)]), "NaN")
+        }),
+    ]);
+    for (name, (content, expected)) in cases {
+        let said = complaint(name, &content);
+        assert!(said.contains(expected), "{said}");
+    }
+    assert!(complaint("sound.mp3", b"ID3").contains("neither"));
+    assert!(Waveform::read(Path::new("/nowhere/a.wav")).unwrap_err().to_string().contains("/nowhere/a.wav"));
+    assert!(Waveform::read(Path::new("/")).is_err());
+}
+
+#[test]
+fn damaged_and_hostile_ogg_files_are_errors_and_never_panics() {
+    assert!(complaint("empty.ogg", b"").contains("OggS"));
+    assert!(complaint("riff.ogg", &fs::read(data("mono_16.wav")).unwrap()).contains("OggS"));
+    let good = fs::read(data("mono.ogg")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ogg");
+    // Cut anywhere: less sound or an error, no more than that.
+    let whole = Waveform::read(&data("mono.ogg")).unwrap().samples.len();
+    for len in (0..good.len()).step_by(97) {
+        fs::write(&path, &good[..len]).unwrap();
+        assert!(Waveform::read(&path).map_or(0, |wave| wave.samples.len()) <= whole);
+    }
+    // A flipped byte breaks a page's checksum.
+    for at in (0..good.len()).step_by(61) {
+        let mut bad = good.clone();
+        bad[at] ^= 0x55;
+        fs::write(&path, &bad).unwrap();
+        assert!(Waveform::read(&path).map_or(0, |wave| wave.samples.len()) <= whole + 4096, "byte {at}");
+    }
+}
