@@ -82,3 +82,14 @@ pub fn require_not_negative(flag: &str, value: f64) -> Result<()> {
         Err(Error::Config(format!("{flag} {value}: must not be negative")))
     }
 }
+
+/// Makes the folder that a file will be written into.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be made.
+pub fn create_parent(path: &std::path::Path) -> Result<()> {
+    match path.parent() {
+        Some(folder) => std::fs::create_dir_all(folder).map_err(Error::io(folder)),
+        None => Ok(()),
+    }
+}

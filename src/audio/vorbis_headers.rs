@@ -4,8 +4,7 @@
 //! of 65 535 values, ends the process. Here the announcements are held against the bytes that are there and against the
 //! limit that the reference decoder sets. Nothing is decoded, and what is merely wrong is left for lewton to refuse.
 
-/// Most values in all codebooks of a stream: the limit libvorbis sets for each of them. The largest set that its encoder
-/// writes has less than a tenth of this.
+/// Most values in all codebooks of a stream together: what libvorbis allows each of them.
 const MAX_CODEBOOK_VALUES: u64 = 1 << 24;
 /// Longest header packet, in bytes: cover pictures live in the comments.
 const MAX_PACKET: usize = 1 << 26;
@@ -83,7 +82,10 @@ fn check_comments(mut body: &[u8]) -> Result<(), String> {
 fn check_codebooks(mut bits: Bits) -> Option<Result<(), String>> {
     let mut values = 0;
     for _ in 0..bits.take(8)? + 1 {
-        let _sync = bits.take(24)?;
+        // Without its mark this is no codebook, and what follows no sizes: the decoder stops here too.
+        if bits.take(24)? != 0x56_4342 {
+            return None;
+        }
         let (dimensions, entries) = (bits.take(16)?, bits.take(24)?);
         values += entries * dimensions.max(1);
         if values > MAX_CODEBOOK_VALUES {

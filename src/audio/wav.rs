@@ -35,8 +35,8 @@ pub(super) fn read(path: &Path) -> Result<Waveform> {
         SampleFormat::Float => average(reader.samples::<f32>(), channels, frames),
         SampleFormat::Int => {
             // hound returns 8-bit samples already shifted to be signed. A wrong depth is an error at the first sample.
-            let full_scale = 2f64.powi(i32::from(bits_per_sample) - 1);
-            let to_float = |x: i32| (f64::from(x) / full_scale) as f32;
+            let scale = 2f64.powi(1 - i32::from(bits_per_sample));
+            let to_float = |x: i32| (f64::from(x) * scale) as f32;
             average(reader.samples::<i32>().map(|x| x.map(to_float)), channels, frames)
         }
     };

@@ -133,6 +133,7 @@ fn extract(args: &Args) -> Result<ExitCode> {
         return Ok(status(items.len(), unreadable.len()));
     }
 
+    std::fs::create_dir_all(&args.target_dir).map_err(Error::io(&args.target_dir))?;
     let interrupted = cli::interrupt_flag()?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(args.jobs.unwrap_or(0))
@@ -175,13 +176,13 @@ fn status(done: usize, failed: usize) -> ExitCode {
 
 /// Nobody's files are replaced unasked, and that is said before any work is done.
 fn refuse_existing(args: &Args, items: &[Item]) -> Result<()> {
-    let mut existing = items.iter().filter(|item| item.output.exists()).peekable();
-    match existing.peek() {
-        Some(first) if !args.overwrite => Err(Error::Config(format!(
-            "{} exists, as do {} of the {} files to be written: --overwrite replaces them",
+    let existing: Vec<_> = items.iter().filter(|item| item.output.exists()).collect();
+    match existing[..] {
+        [first, ..] if !args.overwrite => Err(Error::Config(format!(
+            "{} of the {} files to be written exist, such as {}: --overwrite replaces them",
+            existing.len(),
+            items.len(),
             first.output.display(),
-            existing.count(),
-            items.len()
         ))),
         _ => Ok(()),
     }

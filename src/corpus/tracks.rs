@@ -134,10 +134,10 @@ fn pitch(score: &[Gesture], gesture: &[usize], speaker: &Speaker, rng: &mut ChaC
         let (start, fall) = (rng.random_range(1.0..2.5), rng.random_range(3.0..5.0));
         // One phrase in five ends like a question.
         let ending = if rng.random_bool(0.2) { rng.random_range(3.0..5.0) } else { rng.random_range(-3.0..-1.0) };
-        for step in first..=last {
-            let along = (step - first) as f64 / (last - first + 1) as f64;
+        for (offset, value) in semitones[first..=last].iter_mut().enumerate() {
+            let along = offset as f64 / (last - first + 1) as f64;
             let at_end = ((along - 0.75) / 0.25).max(0.0);
-            semitones[step] = start - fall * along + ending * at_end * at_end;
+            *value = start - fall * along + ending * at_end * at_end;
         }
     }
     let accents: Vec<f64> = gesture.iter().map(|&index| score[index].accent * speaker.range_semitones).collect();

@@ -4,18 +4,21 @@
 //! Lee and Seung, "Algorithms for non-negative matrix factorization", 2001, equation 5 (the update of one factor under
 //! the generalised Kullback-Leibler divergence).
 
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView2, Zip, s};
 use rayon::prelude::*;
-use realfft::num_complex::Complex;
 
 use super::griffin_lim::alternate;
 use super::mel::MelFilterbank;
+use super::phase::{PhaseConfig, start};
 use super::stft::Stft;
 
 /// Updates after which more change little: the mel error has fallen to a few hundredths of a dB.
 pub const ITERATIONS: usize = 30;
 /// Power of bins outside all bands, and the least of those inside; its logarithm is finite.
 pub const FLOOR: f32 = 1e-10;
+/// What an empty bin of the joint iteration counts as; and the magnitude below which a start has no phase.
+const LEAST_POWER: f32 = 1e-12;
+const NO_PHASE: f32 = 1e-20;
 /// Frames that are computed side by side: a band's sum then runs in vector registers.
 const LANES: usize = 16;
 
@@ -76,7 +79,7 @@ impl MelInverse {
         power
     }
 
-    /// One update of a single frame's `power`; `ratio` is scratch of one value per band.
+    /// One update of a single frame's `power`; `ratio` (per band) and `factor` (per bin) are scratch.
     fn update(&self, mel: &[f32], power: &mut [f32], ratio: &mut [f32], factor: &mut [f32]) {
         for (((first, weights), &wanted), ratio) in self.bands.iter().zip(mel).zip(ratio.iter_mut()) {
             let found: f32 = weights.iter().zip(&power[*first..]).map(|(weight, power)| weight * power).sum();
@@ -148,46 +151,42 @@ impl Block {
     }
 }
 
-/// A signal whose mel spectrum comes near `mel`: fast Griffin-Lim whose constraint is one multiplicative update towards
-/// the mel spectrum, rather than fixed magnitudes. Bins outside all bands keep the magnitudes of `start`.
+/// A signal whose mel spectrum comes near `mel`: Griffin-Lim whose constraint is one multiplicative update towards the
+/// mel spectrum, rather than fixed magnitudes. Bins outside all bands stay at [`FLOOR`].
 ///
-/// From exact mel bands this sounds better than inverting the bands first and finding phases after.
+/// It starts from [`MelInverse::power`] with the phases of `config`. From exact mel bands it sounds better than inverting
+/// the bands first and finding phases after; [`Phase::PghiFast`](super::phase::Phase::PghiFast) is the best start.
 ///
 /// # Shapes
-/// `mel` (power) `[frames, n_mels]`, `start` `[frames, bins]` with magnitudes from [`MelInverse::power`] and phases from
-/// [`super::phase::start`] -> `[hop * (frames - 1)]`
+/// `mel` (power, not its logarithm) `[frames, n_mels]` -> `[hop * (frames - 1)]`; one frame gives no samples.
 ///
 /// # Panics
-/// If the shapes do not belong together.
+/// If `mel` has another number of bands than `inverse`, or `inverse` another number of bins than `stft`.
 pub fn joint_reconstruct(
     mel: ArrayView2<f32>,
-    start: Array2<Complex<f32>>,
     inverse: &MelInverse,
     stft: &Stft<f32>,
-    iterations: usize,
-    momentum: f32,
+    config: &PhaseConfig,
 ) -> Vec<f32> {
-    assert_eq!(mel.dim(), (start.nrows(), inverse.bands.len()), "the start has {} frames", start.nrows());
-    assert_eq!(start.ncols(), inverse.bins, "a start of {} bins", start.ncols());
     let mel = mel.mapv(|value| if value.is_finite() { value.max(0.0) } else { 0.0 });
-    let outside: Array2<f32> = start.map(|bin| bin.norm());
-    let (mut power, mut ratio) = (vec![0.0; inverse.bins], vec![0.0; inverse.bands.len()]);
+    let magnitude = inverse.power(mel.view(), ITERATIONS).mapv(f32::sqrt);
+    let mut spectrum = start(magnitude.view(), stft, config);
+    Zip::from(&mut spectrum).and(&magnitude).for_each(|bin, &magnitude| *bin *= magnitude / bin.norm().max(NO_PHASE));
+
+    let mut power = vec![0.0; inverse.bins];
     let mut before = vec![0.0; inverse.bins];
     let mut factor = vec![0.0; inverse.bins];
-    alternate(start, stft, iterations, momentum, |frame, spectrum| {
-        for ((power, before), bin) in power.iter_mut().zip(&mut before).zip(spectrum.iter()) {
+    let mut ratio = vec![0.0; inverse.bands.len()];
+    alternate(spectrum, stft, config.iterations, config.momentum, |frame, spectrum| {
+        for ((power, before), bin) in power.iter_mut().zip(&mut before).zip(&*spectrum) {
             // The least power keeps an empty bin able to grow.
-            *power = bin.norm_sqr() + 1e-12;
+            *power = bin.norm_sqr() + LEAST_POWER;
             *before = *power;
         }
-        inverse.update(
-            mel.row(frame).to_slice().expect("mapped arrays are contiguous"),
-            &mut power,
-            &mut ratio,
-            &mut factor,
-        );
+        let wanted = mel.row(frame);
+        inverse.update(wanted.to_slice().expect("mapped arrays are contiguous"), &mut power, &mut ratio, &mut factor);
         for (index, bin) in spectrum.iter_mut().enumerate() {
-            let wanted = if inverse.bin_scale[index] > 0.0 { power[index] } else { outside[[frame, index]].powi(2) };
+            let wanted = if inverse.bin_scale[index] > 0.0 { power[index] } else { FLOOR };
             *bin *= (wanted / before[index]).sqrt();
         }
     })

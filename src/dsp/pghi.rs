@@ -24,7 +24,7 @@ const LOG_FLOOR: f32 = 1e-10;
 
 /// The magnitudes with phases: a spectrum close to that of a real signal under a Hann window of `2 (bins - 1)` samples.
 ///
-/// Bins below 1e-6 of the maximum have phases drawn from `rng`. About 0.15 s for 10 s of speech at 1024/160.
+/// Bins below 1e-6 of the maximum have phases drawn from `rng`. About 0.1 s for 10 s of speech at 1024/160.
 ///
 /// # Shapes
 /// `magnitude` (linear) `[frames, bins]` -> `[frames, bins]`

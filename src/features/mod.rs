@@ -4,7 +4,7 @@ mod config;
 pub mod corpus;
 mod extract;
 mod file;
-mod npy;
+pub(crate) mod npy;
 
 pub use config::FeatureConfig;
 pub use extract::FeatureExtractor;

@@ -18,7 +18,7 @@ const MAX_HEADER: usize = 4096;
 const MAX_DEFLATE_RATIO: u64 = 1032;
 
 /// An open archive.
-pub(super) struct Npz {
+pub(crate) struct Npz {
     path: PathBuf,
     file_len: u64,
     archive: ZipArchive<BufReader<File>>,
@@ -33,7 +33,7 @@ struct Header {
 }
 
 /// An array as it lies in the file.
-pub(super) struct RawArray<T> {
+pub(crate) struct RawArray<T> {
     pub shape: Vec<usize>,
     pub fortran_order: bool,
     pub values: Vec<T>,

@@ -1,0 +1,146 @@
+//! A trained VAE as encoder and decoder of whole spectrograms.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use ndarray::{Array2, ArrayView2};
+use rand::Rng;
+use rand_distr::StandardNormal;
+use sha2::{Digest, Sha256};
+
+use super::blend::cross_fade;
+use super::codes::{Codes, CodesMeta};
+use crate::data::{Standardizer, cut_segments};
+use crate::features::FeatureConfig;
+use crate::models::{ConvVae, ConvVaeConfig};
+use crate::run::{Checkpoint, ModelConfig, load_parameters, values};
+use crate::{Error, Result, random};
+
+/// Segments computed at once.
+const BATCH: usize = 256;
+
+/// A trained VAE with the statistics and the feature configuration of its run.
+pub struct VaeCodec {
+    path: PathBuf,
+    model: ConvVae,
+    config: ConvVaeConfig,
+    standardizer: Standardizer,
+    features: FeatureConfig,
+    fingerprint: String,
+    device: Device,
+}
+
+impl VaeCodec {
+    /// Opens the newest checkpoint of a run, or a checkpoint folder.
+    ///
+    /// # Errors
+    /// If there is none, it cannot be read, or it is not a VAE's.
+    pub fn open(dir: &Path, device: &Device) -> Result<Self> {
+        let checkpoint = Checkpoint::latest(dir)?;
+        let ModelConfig::ConvVae(config) = checkpoint.require("VAE")?.clone() else {
+            unreachable!("the kind was checked")
+        };
+        config.validate()?;
+        let tensors = checkpoint.model()?;
+        let model = load_parameters(config.init(0, device), &tensors, &checkpoint.model_path())?;
+        let fingerprint = Sha256::digest(tensors.to_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let about = checkpoint.about;
+        Ok(Self {
+            path: dir.to_path_buf(),
+            model,
+            config,
+            standardizer: about.standardizer,
+            features: about.config.features,
+            fingerprint,
+            device: device.clone(),
+        })
+    }
+
+    /// Where the run is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The features the VAE was trained on.
+    pub fn features(&self) -> &FeatureConfig {
+        &self.features
+    }
+
+    /// The number of latents.
+    pub fn latents(&self) -> usize {
+        self.config.latents
+    }
+
+    /// The posteriors of segments that begin every half segment. `gain` is kept for the decoded sound.
+    ///
+    /// # Shapes
+    /// `logmel` `[frames, mels]`
+    ///
+    /// # Panics
+    /// If it has no frame or another number of bands.
+    pub fn encode(&self, logmel: ArrayView2<f32>, gain: f64) -> Codes {
+        let meta = self.meta(logmel.nrows(), gain);
+        let standardized = self.standardizer.apply(logmel);
+        let segments = cut_segments(standardized.view(), meta.segment_frames, meta.hop);
+        let (mut mean, mut scale) = (Vec::new(), Vec::new());
+        for batch in segments.chunks(BATCH) {
+            let flat: Vec<f32> = batch.iter().flatten().copied().collect();
+            let x = TensorData::new(flat, [batch.len(), self.config.segment_frames, self.config.n_mels]);
+            let posterior = self.model.encode(Tensor::from_data(x, &self.device));
+            mean.extend(values(posterior.mean));
+            scale.extend(values(posterior.scale));
+        }
+        let matrix = |values| {
+            Array2::from_shape_vec((segments.len(), self.config.latents), values).expect("one row a segment")
+        };
+        Codes { mean: matrix(mean), scale: matrix(scale), meta }
+    }
+
+    /// The log-mel spectrogram that the codes' means decode to, segments cross-faded.
+    ///
+    /// # Shapes
+    /// `[frames, mels]`
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the codes are of another model.
+    pub fn decode(&self, codes: &Codes) -> Result<Array2<f32>> {
+        if codes.meta.vae != self.fingerprint || codes.mean.ncols() != self.config.latents {
+            return Err(Error::Mismatch(format!(
+                "these codes are of another VAE, or of another checkpoint of it, than {}; encode again",
+                self.path.display()
+            )));
+        }
+        let (frames, mels) = (self.config.segment_frames, self.config.n_mels);
+        let mut segments = Vec::with_capacity(codes.mean.nrows());
+        for batch in codes.mean.axis_chunks_iter(ndarray::Axis(0), BATCH) {
+            let flat: Vec<f32> = batch.iter().copied().collect();
+            let z = TensorData::new(flat, [batch.nrows(), self.config.latents]);
+            let mean = values(self.model.decode(Tensor::from_data(z, &self.device)).mean);
+            segments.extend(mean.chunks_exact(frames * mels).map(|segment| {
+                Array2::from_shape_vec((frames, mels), segment.to_vec()).expect("a segment's values")
+            }));
+        }
+        Ok(self.standardizer.undo(cross_fade(&segments, codes.meta.hop, codes.meta.frames).view()))
+    }
+
+    /// Codes drawn from the prior, each segment on its own.
+    pub fn sample(&self, frames: usize, seed: u64) -> Codes {
+        let meta = self.meta(frames, 1.0);
+        let segments = frames.saturating_sub(meta.segment_frames).div_ceil(meta.hop) + 1;
+        let rng = random::stream(seed, "prior", 0);
+        let values = rng.sample_iter(StandardNormal).take(segments * self.config.latents).collect();
+        let mean = Array2::from_shape_vec((segments, self.config.latents), values).expect("one row a segment");
+        Codes { scale: Array2::zeros(mean.dim()), mean, meta }
+    }
+
+    fn meta(&self, frames: usize, gain: f64) -> CodesMeta {
+        CodesMeta {
+            segment_frames: self.config.segment_frames,
+            hop: self.config.segment_frames / 2,
+            frames,
+            gain,
+            vae: self.fingerprint.clone(),
+            features: self.features.clone(),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Log-mel spectrograms to sound.
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
+
+use crate::audio::Waveform;
+use crate::data::{LinearEstimate, Standardizer, require_same};
+use crate::dsp::emphasis::de_emphasis;
+use crate::dsp::phase::{PhaseConfig, reconstruct};
+use crate::dsp::stft::Stft;
+use crate::features::FeatureConfig;
+use crate::models::Cbhg;
+use crate::nn::Lengths;
+use crate::run::{Checkpoint, InverterRecipe, ModelConfig, Objective, load_parameters, values};
+use crate::{Error, Result};
+
+/// Frames that the network sees at once, so that memory is bounded.
+const CHUNK: usize = 2000;
+/// Frames it sees beyond each end of a chunk and that are thrown away: more than its convolutions reach, and enough for its
+/// GRU to forget where it began.
+const CONTEXT: usize = 100;
+
+/// How log power becomes sound.
+#[derive(Clone, Debug)]
+pub struct VocoderConfig {
+    pub phase: PhaseConfig,
+    /// Log power is multiplied by this. `None`: 1.2 for a network's output, which is too smooth; 1 without a network.
+    pub emphasis: Option<f32>,
+    /// Scales the sound so that this is its largest absolute value. `None`: the source's gain.
+    pub peak: Option<f32>,
+}
+
+/// Mel to linear to wave.
+pub struct Vocoder {
+    config: VocoderConfig,
+    features: FeatureConfig,
+    estimate: LinearEstimate,
+    network: Option<Network>,
+    stft: Stft<f32>,
+}
+
+struct Network {
+    model: Cbhg,
+    recipe: InverterRecipe,
+    standardizer: Standardizer,
+    device: Device,
+}
+
+impl Vocoder {
+    /// Without a network: the KL mel inverse.
+    ///
+    /// # Errors
+    /// If the feature configuration is impossible.
+    pub fn without_network(features: &FeatureConfig, config: VocoderConfig) -> Result<Self> {
+        features.validate()?;
+        Ok(Self {
+            config,
+            estimate: LinearEstimate::new(features)?,
+            network: None,
+            stft: Stft::new(features.n_fft, features.hop_size, features.pad_mode),
+            features: features.clone(),
+        })
+    }
+
+    /// With the network of the newest checkpoint of a run, or of a checkpoint folder.
+    ///
+    /// # Errors
+    /// If there is none, it cannot be read, or it is not an inverter's.
+    pub fn open(dir: &Path, config: VocoderConfig, device: &Device) -> Result<Self> {
+        let checkpoint = Checkpoint::latest(dir)?;
+        let (ModelConfig::Cbhg(model), Objective::SpectrumL1 { recipe }) =
+            (checkpoint.require("inverter")?.clone(), &checkpoint.about.config.objective)
+        else {
+            return Err(Error::file(&checkpoint.path, "its model and its objective contradict each other"));
+        };
+        model.validate()?;
+        let network = Network {
+            model: load_parameters(model.init(0, device), &checkpoint.model()?, &checkpoint.model_path())?,
+            recipe: *recipe,
+            standardizer: checkpoint.about.standardizer.clone(),
+            device: device.clone(),
+        };
+        let plain = Self::without_network(&checkpoint.about.config.features, config)?;
+        Ok(Self { network: Some(network), ..plain })
+    }
+
+    /// The same with other settings.
+    pub fn with_config(self, config: VocoderConfig) -> Self {
+        Self { config, ..self }
+    }
+
+    /// The features whose log-mels this vocoder understands.
+    pub fn features(&self) -> &FeatureConfig {
+        &self.features
+    }
+
+    /// Checks that log-mels of `features` can be given to this vocoder.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] naming every difference.
+    pub fn require(&self, features: &FeatureConfig, mine: &Path, theirs: &Path) -> Result<()> {
+        require_same(&self.features, features, mine, theirs)
+    }
+
+    /// The linear ln power spectrum.
+    ///
+    /// # Shapes
+    /// `[frames, mels] -> [frames, bins]`
+    pub fn linear(&self, logmel: ArrayView2<f32>) -> Array2<f32> {
+        let Some(network) = &self.network else { return self.estimate.log_power(logmel) };
+        match network.recipe {
+            InverterRecipe::Workshop => network.predict(logmel),
+            InverterRecipe::Correction => {
+                self.estimate.log_power(logmel) + network.predict(network.standardizer.apply(logmel).view())
+            }
+        }
+    }
+
+    /// The sound of a log-mel spectrogram; `gain` is what its source was divided by.
+    ///
+    /// Sound above full scale is attenuated to it, with a warning.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there are fewer than two frames: no sound lies between them.
+    pub fn sound(&self, logmel: ArrayView2<f32>, gain: f64) -> Result<Waveform> {
+        if logmel.nrows() < 2 {
+            return Err(Error::Config("a spectrogram of fewer than two frames has no sound".into()));
+        }
+        let emphasis = self.config.emphasis.unwrap_or(if self.network.is_some() { 1.2 } else { 1.0 });
+        let magnitude = self.linear(logmel).mapv_into(|log_power| (0.5 * emphasis * log_power).exp());
+        let emphasised = reconstruct(magnitude.view(), &self.stft, &self.config.phase);
+        let mut samples = de_emphasis(&emphasised, self.features.preemphasis);
+        let loudest = |samples: &[f32]| samples.iter().fold(0.0f32, |most, sample| most.max(sample.abs()));
+        let peak = loudest(&samples);
+        let factor = match self.config.peak {
+            Some(wanted) if peak > 0.0 => wanted / peak,
+            Some(_) => 1.0,
+            None if peak * gain as f32 > 1.0 => {
+                tracing::warn!("the sound's peak is {:.2}; it is attenuated to full scale", peak * gain as f32);
+                1.0 / peak
+            }
+            None => gain as f32,
+        };
+        samples.iter_mut().for_each(|sample| *sample *= factor);
+        Ok(Waveform { samples, sample_rate: self.features.sample_rate })
+    }
+}
+
+impl Network {
+    /// `[frames, mels] -> [frames, bins]`
+    fn predict(&self, input: ArrayView2<f32>) -> Array2<f32> {
+        let (frames, mels) = input.dim();
+        let mut parts = Vec::new();
+        for start in (0..frames).step_by(CHUNK) {
+            let end = (start + CHUNK).min(frames);
+            let (from, to) = (start.saturating_sub(CONTEXT), (end + CONTEXT).min(frames));
+            let seen: Vec<f32> = input.slice(s![from..to, ..]).iter().copied().collect();
+            let x = Tensor::from_data(TensorData::new(seen, [1, to - from, mels]), &self.device);
+            let output = self.model.forward(x, &Lengths::new(vec![to - from], to - from, &self.device));
+            let bins = output.dims()[2];
+            let part = Array2::from_shape_vec((to - from, bins), values(output)).expect("the tensor's own shape");
+            parts.push(part.slice_move(s![start - from..end - from, ..]));
+        }
+        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+        concatenate(Axis(0), &views).expect("all parts have the same bins")
+    }
+}
