@@ -8,7 +8,7 @@ use std::path::Path;
 
 use ndarray::ArrayView2;
 
-use crate::audio::beside::write_beside;
+use crate::beside::write_beside;
 use crate::{Error, Result};
 
 /// How spectrograms become pixels.

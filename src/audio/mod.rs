@@ -1,6 +1,5 @@
 //! Sound as one channel of samples: reading `.wav` and `.ogg`, changing the sample rate, writing `.wav`.
 
-pub(crate) mod beside;
 mod ogg;
 mod resample;
 mod vorbis_headers;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 
-use super::beside::write_beside;
 use super::{MAX_SAMPLES, Waveform, mean, too_long};
+use crate::beside::write_beside;
 use crate::{Error, Result};
 
 /// Reads all samples; channels become their mean.

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use ndarray::{Array2, ArrayView2};
-use vae_workshop::cli_train::DeviceFlags;
 use vae_workshop::cli;
+use vae_workshop::cli::train::DeviceFlags;
 use vae_workshop::dsp::phase::{Phase, PhaseConfig};
 use vae_workshop::features::{FeatureConfig, FeatureExtractor, FeatureFile, Features};
 use vae_workshop::picture::{PictureConfig, write_comparison_png};
@@ -179,7 +179,9 @@ fn run(command: Command) -> Result<()> {
             };
             if latent >= codec.latents() || steps == 0 {
                 let last = codec.latents() - 1;
-                return Err(Error::Config(format!("--latent {latent} --steps {steps}: latents are 0 to {last}, steps at least 1")));
+                return Err(Error::Config(format!(
+                    "--latent {latent} --steps {steps}: latents are 0 to {last}, steps at least 1"
+                )));
             }
             let features = read_features(&input, codec.features(), codec.path())?;
             let codes = codec.encode(features.logmel.view(), features.meta.gain);
@@ -264,8 +266,11 @@ impl SoundFlags {
         let as_is = FeatureConfig { trim_silence_db: None, ..vocoder.features().clone() };
         let heard = FeatureExtractor::new(as_is)?.extract(&sound)?.logmel;
         if self.png {
-            let panels: Vec<ArrayView2<f32>> =
-                source.map(|features| features.logmel.view()).into_iter().chain([logmel.view(), heard.view()]).collect();
+            let panels: Vec<ArrayView2<f32>> = source
+                .map(|features| features.logmel.view())
+                .into_iter()
+                .chain([logmel.view(), heard.view()])
+                .collect();
             write_comparison_png(&output.with_extension("png"), &panels, &PictureConfig::default())?;
         }
         Ok(heard)
@@ -282,9 +287,7 @@ fn own_config(input: &Path) -> Result<FeatureConfig> {
 
 /// Says how much of the input's spectrogram is found again.
 fn report(output: &Path, input: &Array2<f32>, found: &[(&str, ArrayView2<f32>)]) {
-    let shares: Vec<String> = found
-        .iter()
-        .map(|(name, logmel)| format!("{name} {:.3}", band_correlation(input.view(), *logmel)))
-        .collect();
+    let shares: Vec<String> =
+        found.iter().map(|(name, logmel)| format!("{name} {:.3}", band_correlation(input.view(), *logmel))).collect();
     println!("{}: log-mel correlation with the input: {}", output.display(), shares.join(", "));
 }

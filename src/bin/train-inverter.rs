@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use vae_workshop::cli;
-use vae_workshop::cli_train::TrainFlags;
+use vae_workshop::cli::train::TrainFlags;
 use vae_workshop::data::PairDataset;
 use vae_workshop::models::CbhgConfig;
 use vae_workshop::run::{

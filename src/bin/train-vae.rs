@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use vae_workshop::cli;
-use vae_workshop::cli_train::TrainFlags;
+use vae_workshop::cli::train::TrainFlags;
 use vae_workshop::data::SegmentDataset;
 use vae_workshop::models::ConvVaeConfig;
 use vae_workshop::run::{AdamConfig, BatchConfig, ModelConfig, Objective, RunConfig, Schedule};

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use crate::cli::{EXIT_INTERRUPTED, interrupt_flag, progress};
+use super::{EXIT_INTERRUPTED, interrupt_flag, progress};
 use crate::data::{FeatureSet, Standardizer};
 use crate::device::{self, DeviceChoice};
 use crate::run::{RunConfig, RunDir};

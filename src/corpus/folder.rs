@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
 use super::{Speaker, Utterance, speak};
-use crate::audio::beside::write_beside;
+use crate::beside::write_beside;
 use crate::{Error, Result, random};
 
 /// Written first and kept: by it a folder is known to be this generator's, and how it was made.

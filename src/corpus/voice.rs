@@ -21,8 +21,6 @@ const ENERGY_FLOOR_DB: f64 = -100.0;
 const VOICED_FROM: f64 = 0.05;
 /// Background noise relative to the speech's peak: -66 dB, a quiet room.
 const ROOM_NOISE: f64 = 5e-4;
-/// Samples between two settings of the filters. Coarser steps leave faint lines beside the nasals.
-const TUNING_SAMPLES: usize = 2;
 
 /// What a speaker said.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,16 +66,14 @@ fn synthesize(tracks: &Tracks, speaker: &Speaker, sample_rate: f64, rng: &mut Ch
     let mut tract = Tract::new(speaker, sample_rate);
     let mut band = Band::default();
     let mut output = Vec::with_capacity(samples);
-    let (mut voice, mut breath, mut noise) = (0.0, 0.0, 0.0);
     for sample in 0..samples {
-        if sample % TUNING_SAMPLES == 0 {
-            let seconds = sample as f64 / sample_rate;
-            tract.tune(tracks, seconds);
-            let centre = (at(&tracks.noise_hz[0], seconds) / sample_rate).min(0.46);
-            band.tune(centre, at(&tracks.noise_hz[1], seconds) / sample_rate);
-            (voice, breath) = (at(&tracks.voice, seconds), at(&tracks.breath, seconds));
-            noise = at(&tracks.noise, seconds);
-        }
+        // Filters set anew at every sample: settings kept for a few leave faint lines beside the nasals.
+        let seconds = sample as f64 / sample_rate;
+        tract.tune(tracks, seconds);
+        let centre = (at(&tracks.noise_hz[0], seconds) / sample_rate).min(0.46);
+        band.tune(centre, at(&tracks.noise_hz[1], seconds) / sample_rate);
+        let (voice, breath) = (at(&tracks.voice, seconds), at(&tracks.breath, seconds));
+        let noise = at(&tracks.noise, seconds);
         let [turbulence, friction]: [f64; 2] = [StandardNormal.sample(rng), StandardNormal.sample(rng)];
         // Breath flows while the glottis is open, and a little while it is closed.
         let leak = speaker.breathiness * voice * (0.3 + 0.7 * glottis.open[sample]);

@@ -19,6 +19,11 @@ impl LinearEstimate {
         Ok(Self { inverse: MelInverse::new(&config.filterbank()?), clip: config.clip_before_log as f32 })
     }
 
+    /// The inverse itself, between powers.
+    pub fn inverse(&self) -> &MelInverse {
+        &self.inverse
+    }
+
     /// Linear ln power, clipped as the features are.
     ///
     /// # Shapes

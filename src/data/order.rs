@@ -24,10 +24,13 @@ pub struct Position {
     pub used: usize,
 }
 
+/// Lists the items of an epoch, drawing from its generator.
+type ListItems = dyn Fn(&mut ChaCha8Rng) -> Vec<Item> + Send;
+
 /// Draws batches of items from the epochs of a seed.
 pub struct Sampler {
     seed: u64,
-    items: Box<dyn Fn(&mut ChaCha8Rng) -> Vec<Item> + Send>,
+    items: Box<ListItems>,
     position: Position,
     epoch: Vec<Item>,
 }

@@ -49,10 +49,7 @@ impl FeatureSet {
         }
         let mut paths = Vec::new();
         for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
-            let entry = entry.map_err(|error| {
-                let path = error.path().unwrap_or(root).to_path_buf();
-                Error::file(path, error)
-            })?;
+            let entry = entry.map_err(|error| Error::file(error.path().unwrap_or(root), &error))?;
             if entry.file_type().is_file() && entry.file_name().to_string_lossy().ends_with(FEATURE_SUFFIX) {
                 paths.push(entry.into_path());
             }

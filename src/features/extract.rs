@@ -62,7 +62,8 @@ impl FeatureExtractor {
         let sound: Vec<f64> = resampled[kept.clone()].iter().map(|&x| f64::from(x) / gain).collect();
         drop(resampled);
 
-        let (logspec, logmel) = self.log_spectra(&pre_emphasis(&sound, self.config.preemphasis));
+        let emphasised = pre_emphasis(&sound, self.config.preemphasis);
+        let (logspec, logmel) = self.log_spectra(&emphasised);
         let bands = BandSums::of(&logmel);
         if !bands.finite || logspec.iter().any(|x| !x.is_finite()) {
             return Err(Error::Config("the sound is too loud for f32 spectra: normalise it".into()));
@@ -78,7 +79,7 @@ impl FeatureExtractor {
             bands,
             version: VERSION,
         };
-        Ok(Features { au: sound.into_iter().map(|x| x as f32).collect(), logspec, logmel, meta })
+        Ok(Features { au: emphasised.into_iter().map(|x| x as f32).collect(), logspec, logmel, meta })
     }
 
     /// `[len]` -> `[frames, bins]` and `[frames, n_filterbank]`, one frame at a time.

@@ -7,7 +7,7 @@ use ndarray_npy::NpzWriter;
 
 use super::npy::{Npz, RawArray};
 use super::{FeatureMeta, Features, VERSION};
-use crate::audio::beside::write_beside;
+use crate::beside::write_beside;
 use crate::{Error, Result};
 
 /// Reading and writing feature files: an uncompressed `.npz` of four arrays.

@@ -19,11 +19,12 @@ pub const VERSION: u32 = 1;
 /// What one recording became.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Features {
-    /// The sound itself at the configured rate, trimmed and normalised but not emphasised: `[len]`.
+    /// What was analysed: the sound at the configured rate, trimmed, normalised and pre-emphasised, as in the workshop's
+    /// files: `[len]`.
     pub au: Vec<f32>,
-    /// Natural logarithm of the power spectrum of the emphasised sound: `[frames, n_fft / 2 + 1]`.
+    /// Natural logarithm of its power spectrum: `[frames, n_fft / 2 + 1]`.
     pub logspec: Array2<f32>,
-    /// Natural logarithm of the mel spectrum: `[frames, n_filterbank]`.
+    /// Natural logarithm of its mel spectrum: `[frames, n_filterbank]`.
     pub logmel: Array2<f32>,
     /// How they were made.
     pub meta: FeatureMeta,

@@ -51,7 +51,7 @@ impl BiGru {
         }
         let states = Tensor::stack::<4>(states, 1); // [2, frames, batch, cells]
         let direction = |d: usize| {
-            states.clone().slice([d..d + 1]).reshape([frames, batch, cells]).swap_dims(0, 1) // [batch, frames, cells]
+            states.clone().narrow(0, d, 1).reshape([frames, batch, cells]).swap_dims(0, 1) // [batch, frames, cells]
         };
         lengths.zero_padding(Tensor::cat(vec![direction(0), lengths.reverse(direction(1))], 2))
     }
@@ -78,7 +78,7 @@ fn steps(x: Tensor<4>) -> Vec<Tensor<3>> {
         return vec![x.reshape([directions, batch, gates])];
     }
     let half = frames / 2;
-    let mut first = steps(x.clone().slice([0..half]));
-    first.extend(steps(x.slice([half..frames])));
+    let mut first = steps(x.clone().narrow(0, 0, half));
+    first.extend(steps(x.narrow(0, half, frames - half)));
     first
 }

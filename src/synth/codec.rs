@@ -90,9 +90,8 @@ impl VaeCodec {
             mean.extend(values(posterior.mean));
             scale.extend(values(posterior.scale));
         }
-        let matrix = |values| {
-            Array2::from_shape_vec((segments.len(), self.config.latents), values).expect("one row a segment")
-        };
+        let matrix =
+            |values| Array2::from_shape_vec((segments.len(), self.config.latents), values).expect("one row a segment");
         Codes { mean: matrix(mean), scale: matrix(scale), meta }
     }
 
@@ -116,9 +115,11 @@ impl VaeCodec {
             let flat: Vec<f32> = batch.iter().copied().collect();
             let z = TensorData::new(flat, [batch.nrows(), self.config.latents]);
             let mean = values(self.model.decode(Tensor::from_data(z, &self.device)).mean);
-            segments.extend(mean.chunks_exact(frames * mels).map(|segment| {
-                Array2::from_shape_vec((frames, mels), segment.to_vec()).expect("a segment's values")
-            }));
+            segments.extend(
+                mean.chunks_exact(frames * mels).map(|segment| {
+                    Array2::from_shape_vec((frames, mels), segment.to_vec()).expect("a segment's values")
+                }),
+            );
         }
         Ok(self.standardizer.undo(cross_fade(&segments, codes.meta.hop, codes.meta.frames).view()))
     }

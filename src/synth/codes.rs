@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView1};
 use ndarray_npy::NpzWriter;
 use serde::{Deserialize, Serialize};
 
-use crate::audio::beside::write_beside;
+use crate::beside::write_beside;
 use crate::features::FeatureConfig;
 use crate::features::npy::Npz;
 use crate::{Error, Result};
@@ -64,7 +64,8 @@ impl Codes {
             .map_err(|error| Error::file(path, format!("is not a codes file of `synth encode`: {error}")))?;
         let mut matrix = |name: &str| {
             let array = npz.floats(name)?;
-            let wrong = || Error::file(path, format!("array {name} has the shape {:?}, not [segments, latents]", array.shape));
+            let wrong =
+                || Error::file(path, format!("array {name} has the shape {:?}, not [segments, latents]", array.shape));
             let [rows, columns] = array.shape[..] else { return Err(wrong()) };
             if array.fortran_order || rows == 0 || columns == 0 {
                 return Err(wrong());

@@ -49,7 +49,10 @@ pub fn describe(path: &Path) -> Result<String> {
     } else {
         let codes = Codes::read(path)?;
         line("codes", &path.display());
-        line("segments", &format!("{} of {} frames, one every {}", codes.mean.nrows(), codes.meta.segment_frames, codes.meta.hop));
+        line(
+            "segments",
+            &format!("{} of {} frames, one every {}", codes.mean.nrows(), codes.meta.segment_frames, codes.meta.hop),
+        );
         line("latents", &codes.mean.ncols());
         line("frames", &codes.meta.frames);
         line("gain", &codes.meta.gain);

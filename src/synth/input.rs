@@ -41,7 +41,7 @@ pub fn find_inputs(input: &Path, out: &Path, extension: &str) -> Result<Vec<(Pat
     }
     let mut found = BTreeMap::new();
     for entry in WalkDir::new(input).follow_links(true).sort_by_file_name() {
-        let entry = entry.map_err(|error| Error::file(error.path().unwrap_or(input).to_path_buf(), &error))?;
+        let entry = entry.map_err(|error| Error::file(error.path().unwrap_or(input), &error))?;
         let path = entry.path();
         if !entry.file_type().is_file() || !(is_audio(path) || is_features(path)) {
             continue;

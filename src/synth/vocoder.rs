@@ -8,7 +8,8 @@ use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 use crate::audio::Waveform;
 use crate::data::{LinearEstimate, Standardizer, require_same};
 use crate::dsp::emphasis::de_emphasis;
-use crate::dsp::phase::{PhaseConfig, reconstruct};
+use crate::dsp::mel_inverse::joint_reconstruct;
+use crate::dsp::phase::{Phase, PhaseConfig, reconstruct};
 use crate::dsp::stft::Stft;
 use crate::features::FeatureConfig;
 use crate::models::Cbhg;
@@ -25,6 +26,7 @@ const CONTEXT: usize = 100;
 /// How log power becomes sound.
 #[derive(Clone, Debug)]
 pub struct VocoderConfig {
+    /// How phases are found.
     pub phase: PhaseConfig,
     /// Log power is multiplied by this. `None`: 1.2 for a network's output, which is too smooth; 1 without a network.
     pub emphasis: Option<f32>,
@@ -49,7 +51,7 @@ struct Network {
 }
 
 impl Vocoder {
-    /// Without a network: the KL mel inverse.
+    /// Without a network: the KL mel inverse, by [`Phase::PghiFast`] inside the phase iteration.
     ///
     /// # Errors
     /// If the feature configuration is impossible.
@@ -128,9 +130,18 @@ impl Vocoder {
         if logmel.nrows() < 2 {
             return Err(Error::Config("a spectrogram of fewer than two frames has no sound".into()));
         }
-        let emphasis = self.config.emphasis.unwrap_or(if self.network.is_some() { 1.2 } else { 1.0 });
-        let magnitude = self.linear(logmel).mapv_into(|log_power| (0.5 * emphasis * log_power).exp());
-        let emphasised = reconstruct(magnitude.view(), &self.stft, &self.config.phase);
+        let emphasised = match (&self.network, self.config.emphasis, self.config.phase.phase) {
+            // Without a network the best recipe keeps to the mel bands, not to one guess at the linear spectrum.
+            (None, None, Phase::PghiFast) => {
+                let mel = logmel.mapv(f32::exp);
+                joint_reconstruct(mel.view(), self.estimate.inverse(), &self.stft, &self.config.phase)
+            }
+            (network, emphasis, _) => {
+                let emphasis = emphasis.unwrap_or(if network.is_some() { 1.2 } else { 1.0 });
+                let magnitude = self.linear(logmel).mapv_into(|log_power| (0.5 * emphasis * log_power).exp());
+                reconstruct(magnitude.view(), &self.stft, &self.config.phase)
+            }
+        };
         let mut samples = de_emphasis(&emphasised, self.features.preemphasis);
         let loudest = |samples: &[f32]| samples.iter().fold(0.0f32, |most, sample| most.max(sample.abs()));
         let peak = loudest(&samples);

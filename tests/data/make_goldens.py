@@ -48,15 +48,15 @@ def reference(samples, config):
         _, (start, end) = librosa.effects.trim(y, top_db=config["trim_silence_db"], frame_length=256, hop_length=128)
     y = y[start:end]
     gain = np.abs(y).max() if config["normalize"] and np.abs(y).max() > 0 else 1.0
-    au = y / gain
-    emphasised = au.copy()
-    emphasised[1:] -= config["preemphasis"] * au[:-1]
+    sound = y / gain
+    au = sound.copy()
+    au[1:] -= config["preemphasis"] * sound[:-1]
     n_fft, hop = config["n_fft"], config["hop_size"]
     # librosa refuses to mirror signals shorter than the padding; numpy does it.
-    padded = np.pad(emphasised, n_fft // 2, mode=config["pad_mode"])
+    padded = np.pad(au, n_fft // 2, mode=config["pad_mode"])
     spectrum = librosa.stft(padded, n_fft=n_fft, hop_length=hop, center=False, dtype=np.complex128).T
     if len(au) > n_fft:
-        centred = librosa.stft(emphasised, n_fft=n_fft, hop_length=hop, pad_mode=config["pad_mode"], dtype=np.complex128)
+        centred = librosa.stft(au, n_fft=n_fft, hop_length=hop, pad_mode=config["pad_mode"], dtype=np.complex128)
         assert np.allclose(spectrum, centred.T, rtol=0, atol=1e-12)
     power = np.abs(spectrum) ** 2
     mel = power @ mel_weights(config).T

@@ -1,3 +1,10 @@
 //! Integration tests: one binary, a module a subject.
 
+mod audio;
+mod corpus;
+mod env;
+mod features;
 mod models;
+mod phase;
+mod pipeline;
+mod training;

@@ -1,5 +1,7 @@
 //! What the binaries share: logging, progress, interruption and exit codes. The library below never prints.
 
+pub mod train;
+
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,0 +1,198 @@
+//! Training runs: exact resumption, identity, interruption, what is refused.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::env::{binary, fail, fixture, run, succeed, text};
+
+fn vae_flags<'a>(logdir: &'a str, steps: &'a str) -> Vec<&'a str> {
+    let data = fixture();
+    let mut flags = vec![logdir, text(&data.train), text(&data.test), "--steps", steps];
+    flags.extend([
+        "--device",
+        "cpu",
+        "--preset",
+        "tiny",
+        "--batch-size",
+        "8",
+        "--log-every",
+        "5",
+        "--save-every",
+        "10",
+    ]);
+    flags
+}
+
+fn inverter_flags<'a>(logdir: &'a str, steps: &'a str) -> Vec<&'a str> {
+    let data = fixture();
+    let mut flags = vec![logdir, text(&data.train), text(&data.test), "--steps", steps];
+    flags.extend([
+        "--device",
+        "cpu",
+        "--preset",
+        "tiny",
+        "--batch-size",
+        "2",
+        "--crop-frames",
+        "32",
+        "--bank-size",
+        "2",
+    ]);
+    flags
+}
+
+/// Asserts that two checkpoints hold the same bytes.
+fn assert_same_checkpoint(one: &Path, other: &Path) {
+    for name in ["model.safetensors", "optimizer.safetensors", "run.json"] {
+        assert!(fs::read(one.join(name)).unwrap() == fs::read(other.join(name)).unwrap(), "{name} differs");
+    }
+}
+
+#[test]
+fn twenty_vae_steps_equal_ten_and_ten_more_to_the_bit() {
+    let folder = TempDir::new().unwrap();
+    let (straight, resumed) = (folder.path().join("straight"), folder.path().join("resumed"));
+    succeed("train-vae", &vae_flags(text(&straight), "20"));
+    succeed("train-vae", &vae_flags(text(&resumed), "10"));
+    let said = succeed("train-vae", &vae_flags(text(&resumed), "20"));
+    assert!(said.contains("continuing") && said.contains("from step 10"), "{said}");
+    assert_same_checkpoint(&straight.join("step-00000020"), &resumed.join("step-00000020"));
+}
+
+#[test]
+fn twenty_inverter_steps_equal_ten_and_ten_more_to_the_bit() {
+    let folder = TempDir::new().unwrap();
+    let (straight, resumed) = (folder.path().join("straight"), folder.path().join("resumed"));
+    let with_decay = |logdir, steps| [inverter_flags(logdir, steps), vec!["--decay-steps", "20"]].concat();
+    succeed("train-inverter", &with_decay(text(&straight), "20"));
+    succeed("train-inverter", &with_decay(text(&resumed), "10"));
+    succeed("train-inverter", &inverter_flags(text(&resumed), "20")); // the run's own decay is taken over
+    assert_same_checkpoint(&straight.join("step-00000020"), &resumed.join("step-00000020"));
+}
+
+#[test]
+fn whole_utterances_train_as_well_as_crops() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let flags = [inverter_flags(text(&run), "2"), vec!["--recipe", "workshop"]].concat();
+    let flags: Vec<&str> = flags.into_iter().map(|flag| if flag == "32" { "0" } else { flag }).collect();
+    let said = succeed("train-inverter", &flags);
+    assert!(said.contains("step 2  test   total"), "{said}");
+}
+
+#[test]
+fn a_run_of_another_identity_is_refused_and_every_difference_named() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    succeed("train-vae", &vae_flags(text(&run), "2"));
+    let said = fail("train-vae", &[vae_flags(text(&run), "4"), vec!["--beta", "2", "--seed", "9"]].concat());
+    assert!(said.contains("objective.beta: 8.0 / 2.0") && said.contains("seed: 0 / 9"), "{said}");
+    let said = fail("train-inverter", &inverter_flags(text(&run), "4"));
+    assert!(said.contains("conv-vae") && said.contains("cbhg"), "{said}");
+    // The total, logging and saving are free.
+    succeed("train-vae", &[vae_flags(text(&run), "3"), vec!["--keep", "1", "--eval-every", "7"]].concat());
+    assert!(!run.join("step-00000002").exists() && run.join("step-00000003").exists());
+}
+
+#[test]
+fn an_interrupted_run_saves_and_the_same_command_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let logdir = folder.path().join("run");
+    let flags = vae_flags(text(&logdir), "1000000");
+    let mut child = Command::new(binary("train-vae")).args(&flags).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+    assert!(lines.any(|line| line.starts_with("step 5 ")));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let said = rest.iter().find(|line| line.starts_with("interrupted: saved at step")).expect("it says where it saved");
+    let step: u64 = said.split_whitespace().nth(4).unwrap().trim_end_matches(';').parse().unwrap();
+    let said = succeed("train-vae", &vae_flags(text(&logdir), &(step + 1).to_string()));
+    assert!(said.contains(&format!("from step {step}")), "{said}");
+}
+
+#[test]
+fn a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used() {
+    let folder = TempDir::new().unwrap();
+    let logdir = folder.path().join("run");
+    succeed("train-vae", &vae_flags(text(&logdir), "10"));
+    succeed("train-vae", &vae_flags(text(&logdir), "20"));
+    let newest = logdir.join("step-00000020/model.safetensors");
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
+    let said = run("train-vae", &vae_flags(text(&logdir), "20"));
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.err.contains("step-00000020") && said.out.contains("from step 10"), "{}{}", said.err, said.out);
+    assert_eq!(fs::read(&newest).unwrap(), bytes, "the repeated steps give what was damaged");
+}
+
+#[test]
+fn a_second_trainer_of_a_run_is_kept_out() {
+    let folder = TempDir::new().unwrap();
+    let logdir = folder.path().join("run");
+    let flags = vae_flags(text(&logdir), "1000000");
+    let mut child = Command::new(binary("train-vae")).args(&flags).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+    assert!(lines.any(|line| line.starts_with("saved")));
+    let said = fail("train-vae", &flags);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(said.contains("another trainer"), "{said}");
+}
+
+#[test]
+fn data_that_cannot_be_trained_on_is_refused_by_name() {
+    let data = fixture();
+    let folder = TempDir::new().unwrap();
+    let (logdir, empty) = (folder.path().join("run"), folder.path().join("empty"));
+    fs::create_dir(&empty).unwrap();
+    let train = |train: &Path, more: &[&str]| {
+        fail("train-vae", &[&[text(&logdir), text(train), text(&data.test), "--device", "cpu"], more].concat())
+    };
+    assert!(train(&empty, &[]).contains("extract-features"));
+    assert!(train(&folder.path().join("nowhere"), &[]).contains("nowhere"));
+    let said = train(&data.train, &["--segment-frames", "2000"]);
+    assert!(said.contains("shorter than one segment of 2000 frames"), "{said}");
+    let other = folder.path().join("other");
+    succeed("extract-features", &[text(&data.corpus), text(&other), "--hop-size", "200"]);
+    let said = train(&other.join("train"), &[]);
+    assert!(said.contains("hop_size") && said.contains("200") && said.contains("160"), "{said}");
+    let truncated = folder.path().join("truncated");
+    fs::create_dir(&truncated).unwrap();
+    let some = walkdir_first(&data.train);
+    let bytes = fs::read(&some).unwrap();
+    fs::write(truncated.join("cut.feat.npz"), &bytes[..bytes.len() / 2]).unwrap();
+    assert!(train(&truncated, &[]).contains("cut.feat.npz"));
+    assert!(!logdir.join("step-00000000").exists(), "nothing was started");
+}
+
+/// Some feature file below a folder.
+fn walkdir_first(folder: &Path) -> std::path::PathBuf {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            return path;
+        }
+        if path.is_dir() {
+            return walkdir_first(&path);
+        }
+    }
+    panic!("{} is empty", folder.display())
+}
+
+#[test]
+fn asking_for_cuda_without_it_is_one_clear_line() {
+    let data = fixture();
+    let folder = TempDir::new().unwrap();
+    if std::path::Path::new("/dev/nvidia0").exists() {
+        return; // this machine may well have it
+    }
+    let flags = [text(folder.path()), text(&data.train), text(&data.test), "--device", "cuda"];
+    let said = fail("train-vae", &flags);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("--device cuda:0") && said.contains("--device cpu"), "{said}");
+}
