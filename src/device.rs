@@ -41,7 +41,8 @@ pub struct OpenDevice {
     pub name: String,
 }
 
-/// Opens the device asked for; the result carries no autodiff. `auto` that ends on the CPU says why at log level info.
+/// Opens the device asked for; the result carries no autodiff. `auto` that falls back to
+/// the CPU says why at log level info.
 ///
 /// # Errors
 /// [`Error::Device`] if CUDA was asked for by name and this build, the driver, the GPU, NVRTC or the CUDA headers are missing.
@@ -52,6 +53,8 @@ pub fn open(choice: DeviceChoice) -> Result<OpenDevice> {
         DeviceChoice::Cuda(index) => cuda::open(index).map_err(|missing| {
             Error::Device(format!("--device cuda:{index}: {missing}; --device cpu works everywhere"))
         }),
+        // Where CUDA is not built in there is nothing to fall back from, and nothing to say.
+        DeviceChoice::Auto if !cfg!(feature = "cuda") => Ok(cpu()),
         DeviceChoice::Auto => Ok(cuda::open(0).unwrap_or_else(|missing| {
             tracing::info!("computing on the CPU: {missing}");
             cpu()

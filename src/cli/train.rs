@@ -96,6 +96,7 @@ impl TrainFlags {
         prepare: impl FnOnce(&RunConfig, &Device) -> Result<(T::Model, T)>,
     ) -> Result<ExitCode> {
         let stop = interrupt_flag()?;
+        keep_freed_memory();
         device::limit_threads(self.compute.threads)?;
         let open = device::open(self.compute.device)?;
         let run = RunDir::at(&self.logdir);
@@ -138,6 +139,18 @@ impl TrainFlags {
                 Ok(ExitCode::from(EXIT_INTERRUPTED))
             }
         }
+    }
+}
+
+/// Lets the allocator keep what each training step frees for the next one, which needs the same sizes again. Given back to the
+/// system, it would be mapped and cleared anew in every step: a fifth of the time on the CPU.
+fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: these only set parameters of the allocator; a refused one changes nothing.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_MAX, 0);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
+        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
     }
 }
 

@@ -164,8 +164,11 @@ fn diverged(step: u64, what: &str) -> Error {
 
 /// TensorBoard groups scalars by the part before the slash.
 fn tag(name: &str) -> String {
-    format!("loss/{name}")
+    if name == GRADIENT_NORM { format!("optimizer/{name}") } else { format!("loss/{name}") }
 }
+
+/// Reported beside the task's own terms.
+const GRADIENT_NORM: &str = "gradient_norm";
 
 struct Boards {
     train: EventWriter,
@@ -187,7 +190,7 @@ impl Means {
     }
 
     fn add(&mut self, terms: Vec<(&'static str, Tensor<1>)>, norm: Tensor<1>) {
-        let terms = terms.into_iter().chain([("gradient_norm", norm)]);
+        let terms = terms.into_iter().chain([(GRADIENT_NORM, norm)]);
         if self.count == 0 {
             (self.names, self.sums) = terms.unzip();
         } else {
