@@ -3,6 +3,7 @@
 mod audio;
 mod corpus;
 mod env;
+mod extract;
 mod features;
 mod models;
 mod phase;
