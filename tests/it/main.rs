@@ -4,6 +4,7 @@ mod audio;
 mod corpus;
 mod env;
 mod features;
+mod lstm;
 mod models;
 mod phase;
 mod pipeline;
