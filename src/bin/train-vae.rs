@@ -38,8 +38,8 @@ struct Args {
     #[arg(long, value_name = "N")]
     latents: Option<usize>,
     /// With conv: channels of the three convolutions [default: 32,64,64; tiny: 16,32,32]
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',', num_args = 3)]
-    channels: Option<Vec<usize>>,
+    #[arg(long, value_name = "A,B,C", value_parser = three)]
+    channels: Option<[usize; 3]>,
     /// With conv: width of the fully connected layers [default: 256; tiny: 64]
     #[arg(long, value_name = "N")]
     hidden: Option<usize>,
@@ -96,7 +96,7 @@ impl Args {
                 VaeConfig::Conv(ConvVaeConfig {
                     segment_frames,
                     n_mels,
-                    channels: self.channels.as_deref().map_or(channels, |list| [list[0], list[1], list[2]]),
+                    channels: self.channels.unwrap_or(channels),
                     hidden: self.hidden.unwrap_or(hidden),
                     latents,
                 })
@@ -112,6 +112,12 @@ impl Args {
         model.validate()?;
         Ok(model)
     }
+}
+
+/// Three numbers with commas between them.
+fn three(text: &str) -> std::result::Result<[usize; 3], String> {
+    let numbers: Option<Vec<usize>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| "three numbers are needed, as in 32,64,64".into())
 }
 
 fn main() -> ExitCode {

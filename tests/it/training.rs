@@ -147,6 +147,17 @@ fn flags_of_the_other_network_are_refused_by_name() {
 }
 
 #[test]
+fn channels_are_three_numbers_with_commas() {
+    let folder = TempDir::new().unwrap();
+    let logdir = folder.path().join("run");
+    let said = succeed("train-vae", &[vae_flags(text(&logdir), "1"), vec!["--channels", "4,5,6"]].concat());
+    assert!(said.contains("saved"), "{said}");
+    assert!(succeed("synth", &["inspect", text(&logdir)]).contains("4,\n      5,\n      6"));
+    let said = run("train-vae", &[vae_flags(text(&logdir), "1"), vec!["--channels", "4,5"]].concat());
+    assert!(said.code == Some(2) && said.err.contains("32,64,64"), "{}", said.err);
+}
+
+#[test]
 fn an_interrupted_run_saves_and_the_same_command_goes_on() {
     let folder = TempDir::new().unwrap();
     let logdir = folder.path().join("run");
