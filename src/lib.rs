@@ -6,7 +6,7 @@
 //! 2. [`features`] trims, normalises, emphasises and analyses it ([`features::FeatureExtractor`]) into log-mel and linear
 //!    log-power spectra, kept in `.feat.npz` files that numpy reads ([`features::FeatureFile`]). [`dsp`] has the transforms.
 //! 3. [`data`] turns a folder of them into batches: blocks for the VAE, mel and linear spectra for the inverter.
-//! 4. [`train`] fits a model ([`models::ConvVae`], [`models::Cbhg`], made of the layers in [`nn`]) and leaves a run on disk
+//! 4. [`train`] fits a model ([`models::Vae`], [`models::Cbhg`], made of the layers in [`nn`]) and leaves a run on disk
 //!    ([`run`]) that TensorBoard ([`board`]) can watch.
 //! 5. [`synth`] encodes, edits and decodes with the VAE, turns mel into linear spectra with the inverter, and finds phases.
 //!

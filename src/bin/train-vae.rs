@@ -1,16 +1,17 @@
-//! `train-vae LOGDIR TRAIN_DIR TEST_DIR`: trains the convolutional beta-VAE on extracted features.
+//! `train-vae LOGDIR TRAIN_DIR TEST_DIR`: trains a beta-VAE, convolutional or recurrent, on extracted features.
 
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use vae_workshop::cli;
 use vae_workshop::cli::train::TrainFlags;
-use vae_workshop::data::SegmentDataset;
-use vae_workshop::models::ConvVaeConfig;
-use vae_workshop::run::{AdamConfig, BatchConfig, ModelConfig, Objective, RunConfig, Schedule};
+use vae_workshop::data::{SegmentDataset, Standardizer};
+use vae_workshop::models::{ConvVaeConfig, LstmVaeConfig, Scale, VaeConfig};
+use vae_workshop::run::{AdamConfig, BatchConfig, BetaVae, InputScale, Objective, RunConfig, Schedule};
 use vae_workshop::train::VaeTask;
+use vae_workshop::{Error, Result};
 
-/// Train a convolutional beta-VAE on the log-mel spectrograms of TRAIN_DIR.
+/// Train a beta-VAE on the log-mel spectrograms of TRAIN_DIR.
 ///
 /// The run lives in LOGDIR and is continued if one is there. Watch it with `tensorboard --logdir LOGDIR`. Ctrl-C saves and exits.
 #[derive(Parser)]
@@ -24,22 +25,28 @@ struct Args {
     /// Steps between checkpoints.
     #[arg(long, default_value_t = 10_000, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     save_every: u64,
-    /// Sizes of model and batch; single flags override.
+    /// Sizes of model and batch, and the recipe; single flags override.
     #[arg(long, value_enum, default_value_t = Preset::Default)]
     preset: Preset,
+    /// The network [default: conv; workshop: lstm]
+    #[arg(long, value_enum)]
+    arch: Option<Arch>,
     /// Segments per step [default: 128; tiny: 32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: Option<u32>,
     /// Latent dimensions [default: 32; tiny: 16]
     #[arg(long, value_name = "N")]
     latents: Option<usize>,
-    /// Channels of the three convolutions [default: 32,64,64; tiny: 16,32,32]
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',', num_args = 3)]
-    channels: Option<Vec<usize>>,
-    /// Width of the fully connected layers [default: 256; tiny: 64]
+    /// With conv: channels of the three convolutions [default: 32,64,64; tiny: 16,32,32]
+    #[arg(long, value_name = "A,B,C", value_parser = three)]
+    channels: Option<[usize; 3]>,
+    /// With conv: width of the fully connected layers [default: 256; tiny: 64]
     #[arg(long, value_name = "N")]
     hidden: Option<usize>,
-    /// Frames in a segment; a multiple of 4.
+    /// With lstm: cells on each side [default: 256; tiny: 64]
+    #[arg(long, value_name = "N")]
+    cells: Option<usize>,
+    /// Frames in a segment; with conv a multiple of 4.
     #[arg(long, default_value_t = 20, value_name = "N")]
     segment_frames: usize,
     /// Weight of the KL divergence.
@@ -50,37 +57,91 @@ struct Args {
     learning_rate: f64,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Preset {
     /// Seconds on a laptop, for demos and tests.
     Tiny,
     /// The model of the README.
     Default,
+    /// As the 2018 workshop trained: lstm, log-mels / 100, exponential scales, single-sample KL, L2 penalty.
+    Workshop,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Arch {
+    /// Convolutions over time and frequency.
+    Conv,
+    /// One recurrent layer that reads the segment's frames and one that writes them.
+    Lstm,
+}
+
+impl Args {
+    /// The network that the flags ask for.
+    fn model(&self, n_mels: usize) -> Result<VaeConfig> {
+        let tiny = self.preset == Preset::Tiny;
+        let workshop = self.preset == Preset::Workshop;
+        let segment_frames = self.segment_frames;
+        let latents = self.latents.unwrap_or(if tiny { 16 } else { 32 });
+        let fail = |message: &str| Err(Error::Config(message.into()));
+        let model = match self.arch.unwrap_or(if workshop { Arch::Lstm } else { Arch::Conv }) {
+            Arch::Conv if workshop => return fail("--preset workshop is a recipe of the lstm; leave out --arch conv"),
+            Arch::Conv if self.cells.is_some() => {
+                return fail("--cells is the lstm's; conv has --channels and --hidden");
+            }
+            Arch::Lstm if self.channels.is_some() || self.hidden.is_some() => {
+                return fail("--channels and --hidden are the convolutional network's; the lstm has --cells");
+            }
+            Arch::Conv => {
+                let (channels, hidden) = if tiny { ([16, 32, 32], 64) } else { ([32, 64, 64], 256) };
+                VaeConfig::Conv(ConvVaeConfig {
+                    segment_frames,
+                    n_mels,
+                    channels: self.channels.unwrap_or(channels),
+                    hidden: self.hidden.unwrap_or(hidden),
+                    latents,
+                })
+            }
+            Arch::Lstm => VaeConfig::Lstm(LstmVaeConfig {
+                segment_frames,
+                n_mels,
+                cells: self.cells.unwrap_or(if tiny { 64 } else { 256 }),
+                latents,
+                scale: if workshop { Scale::Exp } else { Scale::Softplus },
+            }),
+        };
+        model.validate()?;
+        Ok(model)
+    }
+}
+
+/// Three numbers with commas between them.
+fn three(text: &str) -> std::result::Result<[usize; 3], String> {
+    let numbers: Option<Vec<usize>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| "three numbers are needed, as in 32,64,64".into())
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     cli::run(|| {
         let sets = args.run.open_sets()?;
-        let (channels, hidden, latents, batch_size) = match args.preset {
-            Preset::Tiny => ([16, 32, 32], 64, 16, 32),
-            Preset::Default => ([32, 64, 64], 256, 32, 128),
-        };
-        let model = ConvVaeConfig {
-            segment_frames: args.segment_frames,
-            n_mels: sets.train.config().n_filterbank,
-            channels: args.channels.as_deref().map_or(channels, |list| [list[0], list[1], list[2]]),
-            hidden: args.hidden.unwrap_or(hidden),
-            latents: args.latents.unwrap_or(latents),
-        };
-        model.validate()?;
+        let n_mels = sets.train.config().n_filterbank;
+        let model = args.model(n_mels)?;
         cli::require_positive("--learning-rate", args.learning_rate)?;
         cli::require_not_negative("--beta", args.beta)?;
+        let objective = match args.preset {
+            Preset::Workshop => BetaVae::workshop(args.beta),
+            Preset::Tiny | Preset::Default => BetaVae::new(args.beta),
+        };
+        let standardizer = match objective.input {
+            InputScale::Standardized => sets.standardizer,
+            InputScale::Hundredth => Standardizer::dividing_by(100.0, n_mels),
+        };
+        let batch_size = if args.preset == Preset::Tiny { 32 } else { 128 };
         let batch =
             BatchConfig { size: args.batch_size.map_or(batch_size, |size| size as usize), frames: args.segment_frames };
         let config = RunConfig {
-            model: ModelConfig::ConvVae(model.clone()),
-            objective: Objective::BetaVae { beta: args.beta },
+            model: model.clone().into(),
+            objective: Objective::BetaVae(objective.clone()),
             optimizer: AdamConfig::default(),
             schedule: Schedule::constant(args.learning_rate),
             batch: batch.clone(),
@@ -88,19 +149,18 @@ fn main() -> ExitCode {
             features: sets.train.config().clone(),
             data: sets.train.identity(),
         };
-        let standardizer = &sets.standardizer;
         args.run.train::<VaeTask>(
             args.steps,
             args.save_every,
             standardizer.clone(),
             |_| config,
             |config, device| {
-                let train = SegmentDataset::load(&sets.train, standardizer, batch.frames)?;
-                let test = SegmentDataset::load(&sets.test, standardizer, batch.frames)?;
+                let train = SegmentDataset::load(&sets.train, &standardizer, batch.frames)?;
+                let test = SegmentDataset::load(&sets.test, &standardizer, batch.frames)?;
                 println!("segments: {} to train on, {} to test on", train.items().len(), test.items().len());
                 let (seed, std) = (config.seed, standardizer.std);
                 let fresh = model.init(seed, &device.clone().autodiff());
-                let task = VaeTask::new(train, test, args.beta, batch.size, model.latents, std, seed, device);
+                let task = VaeTask::new(train, test, objective, batch.size, model.latents(), std, seed, device);
                 Ok((fresh, task))
             },
         )

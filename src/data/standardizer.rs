@@ -39,6 +39,11 @@ impl Standardizer {
         Ok(Self { mean: mean.iter().map(|&m| m as f32).collect(), std: variance.sqrt() as f32 })
     }
 
+    /// Means of 0 and this deviation: division and no more.
+    pub fn dividing_by(std: f32, bands: usize) -> Self {
+        Self { mean: vec![0.0; bands], std }
+    }
+
     /// `(logmel - mean) / std`.
     ///
     /// # Shapes

@@ -6,18 +6,12 @@ use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Device, Tensor, activation, module};
 use serde::{Deserialize, Serialize};
 
-use super::gaussian::{Gaussian, raw_for_unit_scale};
+use super::gaussian::{BIN_FLOOR, Gaussian, HEAD_GAIN, LATENT_FLOOR, raw_for_unit_scale};
 use crate::nn::Init;
 use crate::{Error, Result};
 
 /// Slope of every leaky ReLU.
 const SLOPE: f64 = 0.1;
-/// Least standard deviation of a latent.
-const LATENT_FLOOR: f64 = 1e-4;
-/// Least standard deviation of a bin: a learned scale makes the likelihood unbounded otherwise.
-const BIN_FLOOR: f64 = 0.1;
-/// The output heads start small, so that the first predictions are near the training mean.
-const HEAD_GAIN: f64 = 0.1;
 
 /// Sizes of a [`ConvVae`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -190,7 +184,7 @@ impl Deconv {
     /// The last layer: one channel for the mean, one for the raw scale, which starts at 1.
     fn head(inputs: usize, geometry: Geometry, init: &mut Init) -> Self {
         let weight = Self::weight(inputs, 2, geometry, 1.0, HEAD_GAIN, init);
-        Self { weight, bias: init.values([0.0, raw_for_unit_scale(BIN_FLOOR) as f32]), stride: geometry.stride }
+        Self { weight, bias: init.values(&[0.0, raw_for_unit_scale(BIN_FLOOR) as f32]), stride: geometry.stride }
     }
 
     fn weight(

@@ -2,6 +2,15 @@
 
 use burn::tensor::{Tensor, activation};
 
+/// Least standard deviation of a latent.
+pub(super) const LATENT_FLOOR: f64 = 1e-4;
+/// Least standard deviation of a bin: a learned scale makes the likelihood unbounded otherwise.
+pub(super) const BIN_FLOOR: f64 = 0.1;
+/// The layers that end in a Gaussian start small, so that the first predictions are near the training mean.
+pub(super) const HEAD_GAIN: f64 = 0.1;
+/// Bound on the logarithm of a scale. In f32 the squares of `e^20` and `e^-20`, and what is divided by them, are finite.
+const MOST_LOG: f64 = 20.0;
+
 /// A normal distribution of independent values, described by mean and standard deviation of the same shape.
 #[derive(Clone, Debug)]
 pub struct Gaussian<const D: usize> {
@@ -13,6 +22,12 @@ impl<const D: usize> Gaussian<D> {
     /// From a network's two outputs: `scale = floor + softplus(raw)`, never below `floor`.
     pub fn from_raw(mean: Tensor<D>, raw: Tensor<D>, floor: f64) -> Self {
         Self { mean, scale: softplus(raw).add_scalar(floor) }
+    }
+
+    /// From a network's two outputs: `scale = exp(raw)`, with `raw` held between -20 and 20, far beyond what training
+    /// reaches, so that one wild step cannot make the loss infinite. Nothing else bounds it below.
+    pub fn from_log(mean: Tensor<D>, raw: Tensor<D>) -> Self {
+        Self { mean, scale: raw.clamp(-MOST_LOG, MOST_LOG).exp() }
     }
 
     /// `mean + scale * noise`, differentiable in both (Kingma & Welling 2014, section 2.4). `noise` is standard normal.
@@ -31,6 +46,15 @@ impl<const D: usize> Gaussian<D> {
     pub fn kl_from_standard(&self) -> Tensor<D> {
         let variance = self.scale.clone().square();
         (self.mean.clone().square() + variance.clone() - variance.log()).sub_scalar(1.0).mul_scalar(0.5)
+    }
+
+    /// Log-density of each value of `z` minus its log-density under the standard normal, in nats. Same shape as `z`.
+    ///
+    /// For samples of this distribution its mean is [`kl_from_standard`](Self::kl_from_standard): the estimate of the
+    /// divergence from single samples (Kingma & Welling 2014, section 2.3, estimator A).
+    pub fn log_ratio_to_standard(&self, z: Tensor<D>) -> Tensor<D> {
+        let own = (z.clone() - self.mean.clone()) / self.scale.clone();
+        (z.square() - own.square()).mul_scalar(0.5) - self.scale.clone().log()
     }
 }
 
@@ -61,6 +85,36 @@ mod tests {
         assert!((nll[0] - (0.5 + 2f32.ln() + constant)).abs() < 1e-6 && (nll[1] - constant).abs() < 1e-6, "{nll:?}");
         let kl = gaussian.kl_from_standard().try_into_vec_as::<f32>().unwrap();
         assert!((kl[0] - 0.5 * (1.0 + 4.0 - 4f32.ln() - 1.0)).abs() < 1e-6 && kl[1].abs() < 1e-6, "{kl:?}");
+    }
+
+    #[test]
+    fn an_exponential_scale_keeps_every_term_finite_for_extreme_raw_values() {
+        let gaussian = Gaussian::from_log(row([1.0, -1.0]), row([-1e30, 1e30]));
+        let x = row([-3.0, 3.0]);
+        let terms = [
+            gaussian.scale.clone(),
+            gaussian.negative_log_density(x.clone()),
+            gaussian.kl_from_standard(),
+            gaussian.log_ratio_to_standard(x),
+        ];
+        for term in terms {
+            let found = term.try_into_vec_as::<f32>().unwrap();
+            assert!(found.iter().all(|value| value.is_finite()), "{found:?}");
+        }
+        let scale = Gaussian::from_log(row([0.0; 2]), row([0.0, -4.0])).scale.try_into_vec_as::<f32>().unwrap();
+        assert!((scale[0] - 1.0).abs() < 1e-6 && (scale[1] - (-4f32).exp()).abs() < 1e-6, "{scale:?}");
+    }
+
+    #[test]
+    fn the_log_ratio_is_the_difference_of_two_densities() {
+        let gaussian = Gaussian { mean: row([1.0, 0.0]), scale: row([2.0, 1.0]) };
+        let standard = Gaussian { mean: row([0.0; 2]), scale: row([1.0; 2]) };
+        let z = row([0.3, -1.7]);
+        let ratio = gaussian.log_ratio_to_standard(z.clone()).try_into_vec_as::<f32>().unwrap();
+        let wanted = standard.negative_log_density(z.clone()) - gaussian.negative_log_density(z);
+        for (found, wanted) in ratio.iter().zip(wanted.try_into_vec_as::<f32>().unwrap()) {
+            assert!((found - wanted).abs() < 1e-6, "{found} {wanted}");
+        }
     }
 
     #[test]

@@ -3,10 +3,14 @@
 mod cbhg;
 mod conv_vae;
 mod gaussian;
+mod lstm_vae;
+mod vae;
 
 pub use cbhg::{Cbhg, CbhgConfig};
 pub use conv_vae::{ConvVae, ConvVaeConfig};
 pub use gaussian::Gaussian;
+pub use lstm_vae::{LstmVae, LstmVaeConfig, Scale};
+pub use vae::{Vae, VaeConfig};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
@@ -24,4 +28,22 @@ pub fn parameter_count<M: Module>(model: &M) -> usize {
     let mut count = Count(0);
     model.visit(&mut count);
     count.0
+}
+
+/// Half the squared Euclidean norm of each of the model's tensors, averaged over the tensors, `[1]`: an L2 penalty.
+///
+/// A mean over tensors, whatever their sizes, is how the 2018 workshop weighed it. Buffers count as well; the VAEs have none.
+///
+/// # Panics
+/// If the model has no tensors.
+pub fn mean_half_squared_norm<M: Module>(model: &M) -> Tensor<1> {
+    struct Collect(Vec<Tensor<1>>);
+    impl ModuleVisitor for Collect {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.push(param.val().square().sum());
+        }
+    }
+    let mut collect = Collect(Vec::new());
+    model.visit(&mut collect);
+    Tensor::cat(collect.0, 0).mean().mul_scalar(0.5)
 }

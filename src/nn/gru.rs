@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation};
 
+use super::steps::steps;
 use super::{Init, Lengths};
 
 /// Bidirectional GRU (Cho et al. 2014; the reset gate acts after the recurrent product, as in cuDNN and PyTorch).
@@ -45,7 +46,7 @@ impl BiGru {
 
         let mut state = Tensor::zeros([2, batch, cells], &gates.device());
         let mut states = Vec::with_capacity(frames);
-        for input in steps(gates) {
+        for input in steps::<4, 3>(gates) {
             state = self.step(input, state);
             states.push(state.clone());
         }
@@ -66,19 +67,4 @@ impl BiGru {
         let new = (part(&input, 2, 3) + reset * part(&recurrent, 2, 3)).tanh();
         new.clone() + update * (state - new)
     }
-}
-
-/// The slices of `x` `[frames, 2, batch, gates]` along time, `[2, batch, gates]` each.
-///
-/// Cut by halves: the gradient of a slice is as large as what it was cut from, so that cutting each step from the whole would
-/// cost time quadratic in the number of frames.
-fn steps(x: Tensor<4>) -> Vec<Tensor<3>> {
-    let [frames, directions, batch, gates] = x.dims();
-    if frames == 1 {
-        return vec![x.reshape([directions, batch, gates])];
-    }
-    let half = frames / 2;
-    let mut first = steps(x.clone().narrow(0, 0, half));
-    first.extend(steps(x.narrow(0, half, frames - half)));
-    first
 }

@@ -40,7 +40,7 @@ impl Init {
     }
 
     /// These values.
-    pub fn values<const N: usize>(&mut self, values: [f32; N]) -> Param<Tensor<1>> {
+    pub fn values(&mut self, values: &[f32]) -> Param<Tensor<1>> {
         Param::from_tensor(Tensor::from_floats(values, &self.device))
     }
 

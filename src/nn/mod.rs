@@ -1,5 +1,5 @@
 //! Layers that Burn lacks or that padding makes different: seeded initialisation, convolution over time with channels last,
-//! batch normalisation and a recurrent layer that respect each sequence's length, highway layers.
+//! batch normalisation and a GRU that respect each sequence's length, an LSTM, highway layers.
 //!
 //! Tensors are `[batch, frames, channels]`.
 
@@ -8,11 +8,14 @@ mod gru;
 mod highway;
 mod init;
 mod lengths;
+mod lstm;
 mod norm;
+mod steps;
 
 pub use conv::{ConvBank, TimeConv};
 pub use gru::BiGru;
 pub use highway::Highway;
 pub use init::Init;
 pub use lengths::Lengths;
+pub use lstm::Lstm;
 pub use norm::{BatchStatistics, MaskedBatchNorm};

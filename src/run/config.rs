@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::data::DataIdentity;
 use crate::features::FeatureConfig;
-use crate::models::{CbhgConfig, ConvVaeConfig};
+use crate::models::{CbhgConfig, ConvVaeConfig, LstmVaeConfig, VaeConfig};
 
 /// A run's identity. The total of steps, the device, logging and saving are free and not part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,7 @@ pub struct RunConfig {
 #[serde(tag = "architecture", rename_all = "kebab-case")]
 pub enum ModelConfig {
     ConvVae(ConvVaeConfig),
+    LstmVae(LstmVaeConfig),
     Cbhg(CbhgConfig),
 }
 
@@ -32,8 +33,26 @@ impl ModelConfig {
     /// For people: what a run of this model is called.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::ConvVae(_) => "VAE",
+            Self::ConvVae(_) | Self::LstmVae(_) => "VAE",
             Self::Cbhg(_) => "inverter",
+        }
+    }
+
+    /// The VAE's configuration, of either architecture, if this is one.
+    pub fn vae(&self) -> Option<VaeConfig> {
+        match self {
+            Self::ConvVae(config) => Some(VaeConfig::Conv(config.clone())),
+            Self::LstmVae(config) => Some(VaeConfig::Lstm(config.clone())),
+            Self::Cbhg(_) => None,
+        }
+    }
+}
+
+impl From<VaeConfig> for ModelConfig {
+    fn from(config: VaeConfig) -> Self {
+        match config {
+            VaeConfig::Conv(config) => Self::ConvVae(config),
+            VaeConfig::Lstm(config) => Self::LstmVae(config),
         }
     }
 }
@@ -42,10 +61,59 @@ impl ModelConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "objective", rename_all = "kebab-case")]
 pub enum Objective {
-    /// Negative log-likelihood plus `beta` times the KL divergence (Higgins et al. 2017, eq. 4).
-    BetaVae { beta: f64 },
+    /// Negative log-likelihood plus `beta` times the KL divergence.
+    BetaVae(BetaVae),
     /// Mean absolute error of the log spectrum.
     SpectrumL1 { recipe: InverterRecipe },
+}
+
+/// The objective of Higgins et al. 2017, eq. 4, and the forms it comes in. What a run file of an earlier version does not say
+/// is as [`BetaVae::new`] has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BetaVae {
+    /// Weight of the KL divergence.
+    pub beta: f64,
+    #[serde(default)]
+    pub kl: KlForm,
+    /// Weight of [`mean_half_squared_norm`](crate::models::mean_half_squared_norm) of the model; 0 for none.
+    #[serde(default)]
+    pub l2: f64,
+    #[serde(default)]
+    pub input: InputScale,
+}
+
+impl BetaVae {
+    /// Standardised input, analytic divergence, no penalty.
+    pub fn new(beta: f64) -> Self {
+        Self { beta, kl: KlForm::default(), l2: 0.0, input: InputScale::default() }
+    }
+
+    /// As the 2018 workshop trained: log-mels divided by 100, single-sample divergence, an L2 penalty of weight 1e-4.
+    pub fn workshop(beta: f64) -> Self {
+        Self { beta, kl: KlForm::SingleSample, l2: 1e-4, input: InputScale::Hundredth }
+    }
+}
+
+/// How the divergence of the posterior from the standard normal is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KlForm {
+    /// Its closed form.
+    #[default]
+    Analytic,
+    /// The difference of log-densities at the sample that the decoder is given: right on average, noisier.
+    SingleSample,
+}
+
+/// What the VAE's network is given for a log-mel value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InputScale {
+    /// The value less its band's mean, over one standard deviation, of the training set.
+    #[default]
+    Standardized,
+    /// The value divided by 100.
+    Hundredth,
 }
 
 /// What the inverter's network is given and asked for.

@@ -6,7 +6,10 @@ mod dir;
 mod tensors;
 
 pub use checkpoint::{About, Checkpoint};
-pub use config::{AdamConfig, BatchConfig, Clipping, InverterRecipe, ModelConfig, Objective, RunConfig, Schedule};
+pub use config::{
+    AdamConfig, BatchConfig, BetaVae, Clipping, InputScale, InverterRecipe, KlForm, ModelConfig, Objective, RunConfig,
+    Schedule,
+};
 pub use dir::{RunDir, RunLock};
-pub(crate) use tensors::values;
+pub(crate) use tensors::{ModulePath, values};
 pub use tensors::{NamedTensors, load_parameters, parameters};

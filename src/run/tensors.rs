@@ -51,26 +51,52 @@ impl NamedTensors {
     }
 }
 
+/// Where a visitor is in the module tree: the names of parameters.
+///
+/// The variant of an enum is no part of a name: which architecture a run has is said in its configuration.
+#[derive(Default)]
+pub(crate) struct ModulePath(Vec<String>);
+
+impl ModulePath {
+    /// `container` is what Burn passes with the name.
+    pub(crate) fn enter(&mut self, name: &str, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.push(name.to_string());
+        }
+    }
+
+    pub(crate) fn exit(&mut self, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.pop();
+        }
+    }
+
+    /// The path's parts with dots between them.
+    pub(crate) fn name(&self) -> String {
+        self.0.join(".")
+    }
+}
+
 /// Copies every parameter and buffer of a model to the host, by its path in the module tree (`encoder.0.weight`).
 pub fn parameters<M: Module>(model: &M) -> NamedTensors {
     struct Collect {
-        path: Vec<String>,
+        path: ModulePath,
         found: NamedTensors,
     }
     impl ModuleVisitor for Collect {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_string());
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
         }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
+        fn exit_module(&mut self, _: &str, container: &str) {
+            self.path.exit(container);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let tensor = param.val();
             let shape = tensor.dims().to_vec();
-            self.found.0.insert(self.path.join("."), (shape, values(tensor)));
+            self.found.0.insert(self.path.name(), (shape, values(tensor)));
         }
     }
-    let mut collect = Collect { path: Vec::new(), found: NamedTensors::default() };
+    let mut collect = Collect { path: ModulePath::default(), found: NamedTensors::default() };
     model.visit(&mut collect);
     collect.found
 }
@@ -81,19 +107,19 @@ pub fn parameters<M: Module>(model: &M) -> NamedTensors {
 /// [`Error::File`] about `path` if a tensor is missing, superfluous or of another shape; the message names it.
 pub fn load_parameters<M: Module>(model: M, tensors: &NamedTensors, path: &Path) -> Result<M> {
     struct Fill<'a> {
-        path: Vec<String>,
+        path: ModulePath,
         rest: BTreeMap<&'a str, &'a (Vec<usize>, Vec<f32>)>,
         wrong: Vec<String>,
     }
     impl ModuleMapper for Fill<'_> {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_string());
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
         }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
+        fn exit_module(&mut self, _: &str, container: &str) {
+            self.path.exit(container);
         }
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let name = self.path.join(".");
+            let name = self.path.name();
             let wanted = param.dims();
             match self.rest.remove(name.as_str()) {
                 Some((shape, values)) if *shape == wanted => param.map(|old| {
@@ -112,7 +138,7 @@ pub fn load_parameters<M: Module>(model: M, tensors: &NamedTensors, path: &Path)
         }
     }
     let rest = tensors.0.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    let mut fill = Fill { path: Vec::new(), rest, wrong: Vec::new() };
+    let mut fill = Fill { path: ModulePath::default(), rest, wrong: Vec::new() };
     let model = model.map(&mut fill);
     fill.wrong.extend(fill.rest.keys().map(|name| format!("{name} is not part of the model")));
     if fill.wrong.is_empty() { Ok(model) } else { Err(Error::file(path, fill.wrong.join("; "))) }

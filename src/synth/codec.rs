@@ -12,8 +12,8 @@ use super::blend::cross_fade;
 use super::codes::{Codes, CodesMeta};
 use crate::data::{Standardizer, cut_segments};
 use crate::features::FeatureConfig;
-use crate::models::{ConvVae, ConvVaeConfig};
-use crate::run::{Checkpoint, ModelConfig, load_parameters, values};
+use crate::models::{Vae, VaeConfig};
+use crate::run::{Checkpoint, load_parameters, values};
 use crate::{Error, Result, random};
 
 /// Segments computed at once.
@@ -22,8 +22,8 @@ const BATCH: usize = 256;
 /// A trained VAE with the statistics and the feature configuration of its run.
 pub struct VaeCodec {
     path: PathBuf,
-    model: ConvVae,
-    config: ConvVaeConfig,
+    model: Vae,
+    config: VaeConfig,
     standardizer: Standardizer,
     features: FeatureConfig,
     fingerprint: String,
@@ -37,9 +37,7 @@ impl VaeCodec {
     /// If there is none, it cannot be read, or it is not a VAE's.
     pub fn open(dir: &Path, device: &Device) -> Result<Self> {
         let checkpoint = Checkpoint::latest(dir)?;
-        let ModelConfig::ConvVae(config) = checkpoint.require("VAE")?.clone() else {
-            unreachable!("the kind was checked")
-        };
+        let config = checkpoint.require("VAE")?.vae().expect("the kind was checked");
         config.validate()?;
         let tensors = checkpoint.model()?;
         let model = load_parameters(config.init(0, device), &tensors, &checkpoint.model_path())?;
@@ -68,7 +66,7 @@ impl VaeCodec {
 
     /// The number of latents.
     pub fn latents(&self) -> usize {
-        self.config.latents
+        self.config.latents()
     }
 
     /// The posteriors of segments that begin every half segment. `gain` is kept for the decoded sound.
@@ -85,13 +83,14 @@ impl VaeCodec {
         let (mut mean, mut scale) = (Vec::new(), Vec::new());
         for batch in segments.chunks(BATCH) {
             let flat: Vec<f32> = batch.iter().flatten().copied().collect();
-            let x = TensorData::new(flat, [batch.len(), self.config.segment_frames, self.config.n_mels]);
+            let x = TensorData::new(flat, [batch.len(), self.config.segment_frames(), self.config.n_mels()]);
             let posterior = self.model.encode(Tensor::from_data(x, &self.device));
             mean.extend(values(posterior.mean));
             scale.extend(values(posterior.scale));
         }
-        let matrix =
-            |values| Array2::from_shape_vec((segments.len(), self.config.latents), values).expect("one row a segment");
+        let matrix = |values| {
+            Array2::from_shape_vec((segments.len(), self.config.latents()), values).expect("one row a segment")
+        };
         Codes { mean: matrix(mean), scale: matrix(scale), meta }
     }
 
@@ -103,17 +102,17 @@ impl VaeCodec {
     /// # Errors
     /// [`Error::Mismatch`] if the codes are of another model.
     pub fn decode(&self, codes: &Codes) -> Result<Array2<f32>> {
-        if codes.meta.vae != self.fingerprint || codes.mean.ncols() != self.config.latents {
+        if codes.meta.vae != self.fingerprint || codes.mean.ncols() != self.config.latents() {
             return Err(Error::Mismatch(format!(
                 "these codes are of another VAE, or of another checkpoint of it, than {}; encode again",
                 self.path.display()
             )));
         }
-        let (frames, mels) = (self.config.segment_frames, self.config.n_mels);
+        let (frames, mels) = (self.config.segment_frames(), self.config.n_mels());
         let mut segments = Vec::with_capacity(codes.mean.nrows());
         for batch in codes.mean.axis_chunks_iter(ndarray::Axis(0), BATCH) {
             let flat: Vec<f32> = batch.iter().copied().collect();
-            let z = TensorData::new(flat, [batch.nrows(), self.config.latents]);
+            let z = TensorData::new(flat, [batch.nrows(), self.config.latents()]);
             let mean = values(self.model.decode(Tensor::from_data(z, &self.device)).mean);
             segments.extend(
                 mean.chunks_exact(frames * mels).map(|segment| {
@@ -129,15 +128,15 @@ impl VaeCodec {
         let meta = self.meta(frames, 1.0);
         let segments = frames.saturating_sub(meta.segment_frames).div_ceil(meta.hop) + 1;
         let rng = random::stream(seed, "prior", 0);
-        let values = rng.sample_iter(StandardNormal).take(segments * self.config.latents).collect();
-        let mean = Array2::from_shape_vec((segments, self.config.latents), values).expect("one row a segment");
+        let values = rng.sample_iter(StandardNormal).take(segments * self.config.latents()).collect();
+        let mean = Array2::from_shape_vec((segments, self.config.latents()), values).expect("one row a segment");
         Codes { scale: Array2::zeros(mean.dim()), mean, meta }
     }
 
     fn meta(&self, frames: usize, gain: f64) -> CodesMeta {
         CodesMeta {
-            segment_frames: self.config.segment_frames,
-            hop: self.config.segment_frames / 2,
+            segment_frames: self.config.segment_frames(),
+            hop: self.config.segment_frames() / 2,
             frames,
             gain,
             vae: self.fingerprint.clone(),

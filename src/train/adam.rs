@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
-use crate::run::{AdamConfig, Clipping, NamedTensors};
+use crate::run::{AdamConfig, Clipping, ModulePath, NamedTensors};
 use crate::{Error, Result};
 
 /// Adam (Kingma & Ba 2015, algorithm 1).
@@ -59,7 +59,7 @@ impl Adam {
 
     /// Takes step `step` (counted from 0) and gives the model with the norm of all gradients before clipping, `[1]`.
     pub fn step<M: Module>(&mut self, model: M, mut gradients: Gradients, rate: f64, step: u64) -> (M, Tensor<1>) {
-        let mut collect = Collect { path: Vec::new(), gradients: &mut gradients, found: BTreeMap::new() };
+        let mut collect = Collect { path: ModulePath::default(), gradients: &mut gradients, found: BTreeMap::new() };
         model.visit(&mut collect);
         let found = collect.found;
         drop(gradients); // the tape's hold on the parameters ends here, so that they can be updated in place
@@ -73,7 +73,7 @@ impl Adam {
             Clipping::GlobalNorm(bound) => Some(factor(norm.clone(), bound)),
             Clipping::None | Clipping::TensorNorm(_) => None,
         };
-        let mut update = Update { adam: self, path: Vec::new(), gradients: found, clip, rate, step };
+        let mut update = Update { adam: self, path: ModulePath::default(), gradients: found, clip, rate, step };
         (model.map(&mut update), norm)
     }
 }
@@ -85,31 +85,31 @@ fn factor(norm: Tensor<1>, bound: f64) -> Tensor<1> {
 
 /// Takes each trained parameter's gradient, flattened.
 struct Collect<'a> {
-    path: Vec<String>,
+    path: ModulePath,
     gradients: &'a mut Gradients,
     found: BTreeMap<String, Tensor<1>>,
 }
 
 impl ModuleVisitor for Collect<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = param.val().grad_remove(self.gradients) {
             let count = gradient.shape().num_elements();
-            self.found.insert(self.path.join("."), gradient.reshape([count]));
+            self.found.insert(self.path.name(), gradient.reshape([count]));
         }
     }
 }
 
 struct Update<'a> {
     adam: &'a mut Adam,
-    path: Vec<String>,
+    path: ModulePath,
     gradients: BTreeMap<String, Tensor<1>>,
     clip: Option<Tensor<1>>,
     rate: f64,
@@ -117,16 +117,16 @@ struct Update<'a> {
 }
 
 impl ModuleMapper for Update<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.join(".");
+        let name = self.path.name();
         let Some(gradient) = self.gradients.remove(&name) else { return param };
         let AdamConfig { beta1, beta2, epsilon, clipping } = self.adam.config;
         let clip = match clipping {

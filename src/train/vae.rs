@@ -8,19 +8,20 @@ use rand_distr::StandardNormal;
 
 use super::task::{Task, Terms};
 use crate::data::{Position, Sampler, SegmentDataset};
-use crate::models::ConvVae;
+use crate::models::{Vae, mean_half_squared_norm};
 use crate::random;
+use crate::run::{BetaVae, KlForm};
 
-/// Trains a [`ConvVae`] on segments.
+/// Trains a [`Vae`] on segments.
 ///
-/// The loss is the mean over the batch of the Gaussian negative log-likelihood of all bins plus `beta` times the analytic KL
-/// divergence of all latents (Higgins et al. 2017, eq. 4), in nats per segment. Reported values are those of the log-mels
+/// The loss is the mean over the batch of the Gaussian negative log-likelihood of all bins plus `beta` times the KL divergence
+/// of all latents (Higgins et al. 2017, eq. 4), in nats per segment, and the objective's penalty if it has one. Reported values are those of the log-mels
 /// themselves, not of the standardised ones: each bin's density is divided by the standard deviation.
 pub struct VaeTask {
     train: SegmentDataset,
     test: SegmentDataset,
     sampler: Sampler,
-    beta: f64,
+    objective: BetaVae,
     batch_size: usize,
     latents: usize,
     std: f64,
@@ -34,7 +35,7 @@ impl VaeTask {
     pub fn new(
         train: SegmentDataset,
         test: SegmentDataset,
-        beta: f64,
+        objective: BetaVae,
         batch_size: usize,
         latents: usize,
         std: f32,
@@ -42,7 +43,7 @@ impl VaeTask {
         device: &Device,
     ) -> Self {
         let sampler = train.sampler(seed);
-        Self { train, test, sampler, beta, batch_size, latents, std: f64::from(std), seed, device: device.clone() }
+        Self { train, test, sampler, objective, batch_size, latents, std: f64::from(std), seed, device: device.clone() }
     }
 
     /// Standard normal values `[rows, latents]`, a function of the seed, the purpose and the index.
@@ -53,34 +54,44 @@ impl VaeTask {
     }
 
     /// The loss on `x` `[batch, frames, mels]`, and the mean absolute error of the reconstruction in log units.
-    fn terms(&self, model: &ConvVae, x: Tensor<3>, noise: Tensor<2>) -> (Terms, Tensor<1>) {
+    fn terms(&self, model: &Vae, x: Tensor<3>, noise: Tensor<2>) -> (Terms, Tensor<1>) {
         let [batch, frames, mels] = x.dims();
         let posterior = model.encode(x.clone());
-        let bins = model.decode(posterior.sample(noise));
+        let z = posterior.sample(noise); // [batch, latents]
+        let bins = model.decode(z.clone());
         let reconstruction = bins.negative_log_density(x.clone()).sum().div_scalar(batch as f64);
-        let kl = posterior.kl_from_standard().sum().div_scalar(batch as f64);
-        let loss = reconstruction.clone() + kl.clone().mul_scalar(self.beta);
+        let kl = match self.objective.kl {
+            KlForm::Analytic => posterior.kl_from_standard(),
+            KlForm::SingleSample => posterior.log_ratio_to_standard(z),
+        };
+        let kl = kl.sum().div_scalar(batch as f64);
+        let mut loss = reconstruction.clone() + kl.clone().mul_scalar(self.objective.beta);
+        let penalty = (self.objective.l2 > 0.0).then(|| mean_half_squared_norm(model).mul_scalar(self.objective.l2));
+        if let Some(penalty) = &penalty {
+            loss = loss + penalty.clone();
+        }
         let shift = (frames * mels) as f64 * self.std.ln();
-        let reported = vec![
+        let mut reported = vec![
             ("total", loss.clone().inner().add_scalar(shift)),
             ("reconstruction", reconstruction.inner().add_scalar(shift)),
             ("kl", kl.inner()),
         ];
+        reported.extend(penalty.map(|penalty| ("penalty", penalty.inner())));
         let error = (bins.mean.inner() - x).abs().mean().mul_scalar(self.std);
         (Terms { loss, reported }, error)
     }
 }
 
 impl Task for VaeTask {
-    type Model = ConvVae;
+    type Model = Vae;
 
-    fn train_loss(&mut self, model: &mut ConvVae, step: u64) -> Terms {
+    fn train_loss(&mut self, model: &mut Vae, step: u64) -> Terms {
         let items = self.sampler.next_batch(self.batch_size);
         let x = self.train.batch(&items, &self.device);
         self.terms(model, x, self.noise(items.len(), "noise", step)).0
     }
 
-    fn evaluate(&self, model: &ConvVae) -> BTreeMap<String, f64> {
+    fn evaluate(&self, model: &Vae) -> BTreeMap<String, f64> {
         let items = self.test.items();
         let mut means = BTreeMap::new();
         for (index, batch) in items.chunks(self.batch_size).enumerate() {

@@ -5,6 +5,7 @@ mod corpus;
 mod env;
 mod extract;
 mod features;
+mod lstm;
 mod models;
 mod phase;
 mod pipeline;

@@ -10,17 +10,17 @@ use vae_workshop::random;
 use vae_workshop::run::{AdamConfig, parameters};
 use vae_workshop::train::Adam;
 
-fn cpu() -> Device {
+pub fn cpu() -> Device {
     Device::flex()
 }
 
-fn noise<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
+pub fn noise<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
     let rng = random::stream(seed, "test", 0);
     let values: Vec<f32> = rng.sample_iter(StandardNormal).take(shape.iter().product()).collect();
     Tensor::from_data(TensorData::new(values, shape), &cpu())
 }
 
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.try_into_vec_as().unwrap()
 }
 
@@ -39,7 +39,7 @@ fn tiny_cbhg() -> CbhgConfig {
 }
 
 /// Names of trained parameters whose gradient is missing or all zero.
-fn without_gradient<M: Module>(model: &M, gradients: &Gradients) -> Vec<String> {
+pub fn without_gradient<M: Module>(model: &M, gradients: &Gradients) -> Vec<String> {
     struct Visit<'a>(&'a Gradients, Vec<String>, Vec<String>);
     impl ModuleVisitor for Visit<'_> {
         fn enter_module(&mut self, name: &str, _: &str) {

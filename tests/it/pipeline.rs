@@ -66,6 +66,23 @@ fn a_short_training_already_reconstructs_the_outline_of_speech() {
 }
 
 #[test]
+fn the_workshops_vae_reconstructs_through_the_same_commands() {
+    let folder = TempDir::new().unwrap();
+    let data = fixture();
+    let vae = folder.path().join("vae");
+    let recipe = ["--preset", "workshop", "--cells", "64", "--batch-size", "32", "--steps", "150"];
+    let faster = ["--learning-rate", "1e-2", "--beta", "1", "--device", "cpu"];
+    let folders = [text(&vae), text(&data.train), text(&data.test)];
+    succeed("train-vae", &[&folders[..], &recipe[..], &faster[..]].concat());
+    let said = succeed("synth", &["inspect", text(&vae)]);
+    assert!(said.contains("run            VAE") && said.contains("lstm-vae") && said.contains("hundredth"), "{said}");
+    let (input, out) = (audio_in(&data.corpus.join("test")), folder.path().join("out.wav"));
+    let said = succeed("synth", &["reconstruct", "--vae", text(&vae), "--device", "cpu", text(&input), text(&out)]);
+    sound(&out);
+    assert!(number(&said, "decoded") > 0.3, "{said}");
+}
+
+#[test]
 fn vocoding_a_folder_keeps_its_structure_and_the_spectrogram() {
     let (folder, _, inverter) = runs();
     let input = fixture().corpus.join("test");

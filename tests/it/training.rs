@@ -99,6 +99,65 @@ fn a_run_of_another_identity_is_refused_and_every_difference_named() {
 }
 
 #[test]
+fn the_recurrent_vae_and_the_workshops_recipe_resume_to_the_bit_and_are_told_apart() {
+    let folder = TempDir::new().unwrap();
+    let recipes = [vec!["--arch", "lstm", "--cells", "8"], vec!["--preset", "workshop", "--cells", "8"]];
+    for (index, recipe) in recipes.iter().enumerate() {
+        let (straight, resumed) =
+            (folder.path().join(format!("straight-{index}")), folder.path().join(format!("resumed-{index}")));
+        let train = |logdir: &Path, steps: &str| {
+            let flags = vae_flags(text(logdir), steps);
+            let flags = flags.into_iter().filter(|flag| !["--preset", "tiny"].contains(flag));
+            succeed("train-vae", &flags.chain(recipe.iter().copied()).collect::<Vec<_>>())
+        };
+        train(&straight, "20");
+        train(&resumed, "10");
+        let said = train(&resumed, "20");
+        assert!(said.contains("from step 10") && said.contains("penalty") == (index == 1), "{said}");
+        assert_same_checkpoint(&straight.join("step-00000020"), &resumed.join("step-00000020"));
+    }
+    let straight = |index: usize| folder.path().join(format!("straight-{index}"));
+    let said = fail("train-vae", &[vae_flags(text(&straight(0)), "30"), recipes[0].clone()].concat());
+    assert!(said.contains("model.latents: 32 / 16"), "{said}"); // the tiny preset's
+    let said = fail("train-vae", &vae_flags(text(&straight(0)), "30"));
+    assert!(said.contains("\"lstm-vae\" / \"conv-vae\""), "{said}");
+    let (logdir, data) = (straight(0), fixture());
+    let base = [text(&logdir), text(&data.train), text(&data.test), "--device", "cpu", "--batch-size", "8"];
+    let said = fail("train-vae", &[&base, &recipes[1][..]].concat());
+    for difference in
+        ["model.scale: \"softplus\" / \"exp\"", "objective.kl", "objective.l2: 0.0 / 0.0001", "objective.input"]
+    {
+        assert!(said.contains(difference), "{said}");
+    }
+}
+
+#[test]
+fn flags_of_the_other_network_are_refused_by_name() {
+    let folder = TempDir::new().unwrap();
+    let refused = |more: &[&str]| {
+        let flags = vae_flags(text(folder.path()), "1");
+        let flags = flags.into_iter().filter(|flag| !["--preset", "tiny"].contains(flag));
+        fail("train-vae", &flags.chain(more.iter().copied()).collect::<Vec<_>>())
+    };
+    assert!(refused(&["--cells", "8"]).contains("--cells is the lstm's"));
+    assert!(refused(&["--arch", "lstm", "--hidden", "8"]).contains("the lstm has --cells"));
+    assert!(refused(&["--preset", "workshop", "--channels", "4,4,4"]).contains("the lstm has --cells"));
+    assert!(refused(&["--preset", "workshop", "--arch", "conv"]).contains("leave out --arch conv"));
+    assert!(refused(&["--arch", "lstm", "--cells", "0"]).contains("--cells"));
+}
+
+#[test]
+fn channels_are_three_numbers_with_commas() {
+    let folder = TempDir::new().unwrap();
+    let logdir = folder.path().join("run");
+    let said = succeed("train-vae", &[vae_flags(text(&logdir), "1"), vec!["--channels", "4,5,6"]].concat());
+    assert!(said.contains("saved"), "{said}");
+    assert!(succeed("synth", &["inspect", text(&logdir)]).contains("4,\n      5,\n      6"));
+    let said = run("train-vae", &[vae_flags(text(&logdir), "1"), vec!["--channels", "4,5"]].concat());
+    assert!(said.code == Some(2) && said.err.contains("32,64,64"), "{}", said.err);
+}
+
+#[test]
 fn an_interrupted_run_saves_and_the_same_command_goes_on() {
     let folder = TempDir::new().unwrap();
     let logdir = folder.path().join("run");
