@@ -2,7 +2,7 @@
 #
 #   make demo                        a small corpus of our own, both models, pictures and sounds under work/demo
 #   make demo AUDIO=DIR              the same on a folder of .wav and .ogg, under work/DIR
-#   make features|vae|inverter|synth AUDIO=DIR RUN=DIR DEVICE=auto|cpu|cuda:N STEPS=N PRESET=tiny|default
+#   make features|vae|inverter|synth AUDIO=DIR RUN=DIR DEVICE=auto|cpu|cuda:N STEPS=N PRESET=tiny|default|workshop
 #   make test                        every test
 #   make smoke                       the demo in seconds, for continuous integration
 #   make test-peers                  TensorBoard and numpy read what it left
