@@ -124,12 +124,12 @@ fn extract(args: &Args) -> Result<ExitCode> {
     };
     let Plan { items, unreadable } = plan(&args.audio_dir, &args.target_dir, &options)?;
     if args.dry_run {
-        items.iter().for_each(|item| println!("{} -> {}", item.input.display(), item.output.display()));
+        items.iter().for_each(|item| cli::say(format_args!("{} -> {}", item.input.display(), item.output.display())));
     }
-    unreadable.iter().for_each(|error| eprintln!("error: {error}"));
+    unreadable.iter().for_each(cli::complain);
     refuse_existing(args, &items)?;
     if args.dry_run {
-        println!("{} files would be written, {} could not be read", items.len(), unreadable.len());
+        cli::say(format_args!("{} files would be written, {} could not be read", items.len(), unreadable.len()));
         return Ok(status(items.len(), unreadable.len()));
     }
 
@@ -151,15 +151,15 @@ fn extract(args: &Args) -> Result<ExitCode> {
     let tally = work.tally.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     let failed = tally.failed + unreadable.len();
     let seconds = work.started.elapsed().as_secs_f64();
-    println!(
+    cli::say(format_args!(
         "{} feature files in {}, from {:.1} minutes of audio, in {seconds:.1} s ({:.0} x real time); {failed} failed",
         tally.written,
         args.target_dir.display(),
         tally.audio.as_secs_f64() / 60.0,
         tally.audio.as_secs_f64() / seconds.max(1e-9),
-    );
+    ));
     if interrupted.load(Ordering::Relaxed) {
-        println!("interrupted: {} files are not done", items.len() - tally.written - tally.failed);
+        cli::say(format_args!("interrupted: {} files are not done", items.len() - tally.written - tally.failed));
         return Ok(ExitCode::from(cli::EXIT_INTERRUPTED));
     }
     Ok(status(tally.written, failed))
@@ -218,7 +218,7 @@ impl Work {
             }
             Err(error) => {
                 tally.failed += 1;
-                self.bar.suspend(|| eprintln!("error: {error}"));
+                self.bar.suspend(|| cli::complain(&error));
             }
         }
         let rate = tally.audio.as_secs_f64() / self.started.elapsed().as_secs_f64().max(1e-9);

@@ -46,13 +46,13 @@ fn speak(arguments: &Arguments) -> Result<ExitCode> {
     let &Arguments { speakers, utterances, seconds, test_fraction, sample_rate, seed, overwrite, .. } = arguments;
     let config = CorpusConfig { speakers, utterances, seconds, test_fraction, sample_rate, seed };
     let summary = corpus::generate(&config, &arguments.out_dir, overwrite)?;
-    println!(
+    cli::say(format_args!(
         "{}: train {} files, {:.1} min; test {} files, {:.1} s",
         arguments.out_dir.display(),
         summary.train_files,
         summary.train_seconds / 60.0,
         summary.test_files,
         summary.test_seconds
-    );
+    ));
     Ok(ExitCode::SUCCESS)
 }

@@ -169,7 +169,7 @@ fn run(command: Command) -> Result<()> {
             let quiet = SoundFlags { peak: sound.peak.or(Some(0.9)), ..sound }; // no source, so no level to restore
             let vocoder = vocoder.with_config(quiet.config());
             quiet.write(&vocoder, &output, &decoded, 1.0, None)?;
-            println!("{}: {seconds} s from the prior", output.display());
+            cli::say(format_args!("{}: {seconds} s from the prior", output.display()));
             Ok(())
         }
         Command::Traverse { vae, sound, latent, range, steps, input, out_dir } => {
@@ -191,7 +191,7 @@ fn run(command: Command) -> Result<()> {
                 moved.mean.column_mut(latent).fill(value);
                 let output = out_dir.join(format!("latent-{latent:02}_{step:02}_{value:+.2}.wav"));
                 sound.write(&vocoder, &output, &codec.decode(&moved)?, codes.meta.gain, Some(&features))?;
-                println!("{}", output.display());
+                cli::say(format_args!("{}", output.display()));
             }
             Ok(())
         }
@@ -203,7 +203,12 @@ fn run(command: Command) -> Result<()> {
                 let found = codec.encode(features.logmel.view(), features.meta.gain);
                 cli::create_parent(&output)?;
                 found.write(&output)?;
-                println!("{}: {} segments of {} latents", output.display(), found.mean.nrows(), found.mean.ncols());
+                cli::say(format_args!(
+                    "{}: {} segments of {} latents",
+                    output.display(),
+                    found.mean.nrows(),
+                    found.mean.ncols()
+                ));
             }
             Ok(())
         }
@@ -211,11 +216,11 @@ fn run(command: Command) -> Result<()> {
             let (codec, vocoder) = sound.open_with(&vae)?;
             let codes = Codes::read(&codes)?;
             sound.write(&vocoder, &output, &codec.decode(&codes)?, codes.meta.gain, None)?;
-            println!("{}", output.display());
+            cli::say(format_args!("{}", output.display()));
             Ok(())
         }
         Command::Inspect { path } => {
-            print!("{}", describe(&path)?);
+            cli::say(describe(&path)?.trim_end());
             Ok(())
         }
     }
@@ -289,5 +294,5 @@ fn own_config(input: &Path) -> Result<FeatureConfig> {
 fn report(output: &Path, input: &Array2<f32>, found: &[(&str, ArrayView2<f32>)]) {
     let shares: Vec<String> =
         found.iter().map(|(name, logmel)| format!("{name} {:.3}", band_correlation(input.view(), *logmel))).collect();
-    println!("{}: log-mel correlation with the input: {}", output.display(), shares.join(", "));
+    cli::say(format_args!("{}: log-mel correlation with the input: {}", output.display(), shares.join(", ")));
 }

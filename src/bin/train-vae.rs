@@ -157,7 +157,11 @@ fn main() -> ExitCode {
             |config, device| {
                 let train = SegmentDataset::load(&sets.train, &standardizer, batch.frames)?;
                 let test = SegmentDataset::load(&sets.test, &standardizer, batch.frames)?;
-                println!("segments: {} to train on, {} to test on", train.items().len(), test.items().len());
+                cli::say(format_args!(
+                    "segments: {} to train on, {} to test on",
+                    train.items().len(),
+                    test.items().len()
+                ));
                 let (seed, std) = (config.seed, standardizer.std);
                 let fresh = model.init(seed, &device.clone().autodiff());
                 let task = VaeTask::new(train, test, objective, batch.size, model.latents(), std, seed, device);

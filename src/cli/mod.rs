@@ -2,7 +2,8 @@
 
 pub mod train;
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -29,9 +30,19 @@ pub fn run(body: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
         .without_time()
         .init();
     body().unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        complain(&error);
         ExitCode::from(1)
     })
+}
+
+/// Prints a line on standard output. That nobody reads it any more (`| head`) does not end a run of hours.
+pub fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints an error on standard error, read or not.
+pub fn complain(error: &Error) {
+    let _ = writeln!(std::io::stderr(), "error: {error}");
 }
 
 /// A progress bar on standard error; hidden when standard error is not a terminal.

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::{EXIT_INTERRUPTED, interrupt_flag, progress};
+use super::{EXIT_INTERRUPTED, interrupt_flag, progress, say};
 use crate::data::{FeatureSet, Standardizer};
 use crate::device::{self, DeviceChoice};
 use crate::run::{RunConfig, RunDir};
@@ -68,7 +68,12 @@ impl TrainFlags {
         let (train, test) = (FeatureSet::open(&self.train_dir)?, FeatureSet::open(&self.test_dir)?);
         crate::data::require_same(train.config(), test.config(), &self.train_dir, &self.test_dir)?;
         for (name, set) in [("train", &train), ("test", &test)] {
-            println!("{name}: {} files, {:.1} minutes, {} frames", set.entries.len(), set.minutes(), set.frames());
+            say(format_args!(
+                "{name}: {} files, {:.1} minutes, {} frames",
+                set.entries.len(),
+                set.minutes(),
+                set.frames()
+            ));
         }
         let shared = train.shared_with(&test);
         if let Some((here, there)) = shared.first() {
@@ -115,16 +120,16 @@ impl TrainFlags {
         }
         let (model, mut task) = prepare(&config, &open.device)?;
         let count = crate::models::parameter_count(&model);
-        println!("model: {} parameters; device: {}", grouped(count as u64), open.name);
+        say(format_args!("model: {} parameters; device: {}", grouped(count as u64), open.name));
         let mut session = match found {
             Some(checkpoint) => {
-                println!("continuing {} from step {}", self.logdir.display(), checkpoint.about.step);
+                say(format_args!("continuing {} from step {}", self.logdir.display(), checkpoint.about.step));
                 Session::resume(model, checkpoint, &open.device)?
             }
             None => Session::start(model, config, standardizer),
         };
         if session.about.step >= steps {
-            println!("{} has all of its {steps} steps; --steps asks for more", self.logdir.display());
+            say(format_args!("{} has all of its {steps} steps; --steps asks for more", self.logdir.display()));
             return Ok(ExitCode::SUCCESS);
         }
         let limits =
@@ -135,7 +140,10 @@ impl TrainFlags {
         match outcome {
             Outcome::Finished => Ok(ExitCode::SUCCESS),
             Outcome::Interrupted => {
-                println!("interrupted: saved at step {}; the same command goes on from there", session.about.step);
+                say(format_args!(
+                    "interrupted: saved at step {}; the same command goes on from there",
+                    session.about.step
+                ));
                 Ok(ExitCode::from(EXIT_INTERRUPTED))
             }
         }
@@ -174,7 +182,7 @@ impl Display {
             Report::Training { step, epoch, terms, steps_per_second } => {
                 let line = format!("epoch {epoch}  {}  {steps_per_second:.1} steps/s", list(terms));
                 if self.bar.is_hidden() {
-                    println!("step {step}  train  {line}");
+                    say(format_args!("step {step}  train  {line}"));
                 } else {
                     self.bar.set_message(line);
                 }
@@ -185,7 +193,7 @@ impl Display {
     }
 
     fn line(&self, line: String) {
-        if self.bar.is_hidden() { println!("{line}") } else { self.bar.suspend(|| println!("{line}")) }
+        if self.bar.is_hidden() { say(&line) } else { self.bar.suspend(|| say(&line)) }
     }
 }
 
