@@ -6,11 +6,29 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// Lets `fill` write a file beside `path`, then renames it to `path`; if anything fails, neither is left.
+/// Fails if `path` is there but is no regular file: a device, a pipe, a folder.
 ///
 /// # Errors
-/// What `fill` returns, or [`Error::Io`] if the file cannot be made, written or renamed.
+/// [`Error::Io`] if it is not there, [`Error::File`] if it is something else.
+pub(crate) fn require_regular(path: &Path) -> Result<()> {
+    let kind = fs::metadata(path).map_err(Error::io(path))?.file_type();
+    if kind.is_file() { Ok(()) } else { Err(Error::file(path, "is not a regular file")) }
+}
+
+/// Lets `fill` write a file beside `path`, then renames it to `path`; if anything fails, neither is left. A link is written
+/// through, and nothing but a regular file is replaced.
+///
+/// # Errors
+/// What `fill` returns, [`Error::File`] if `path` is a device, a pipe or a folder, or [`Error::Io`] if the file cannot be made, written or renamed.
 pub(crate) fn write_beside(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+    let target = match fs::symlink_metadata(path) {
+        Ok(_) => {
+            require_regular(path)?;
+            fs::canonicalize(path).map_err(Error::io(path))?
+        }
+        Err(_) => path.to_path_buf(),
+    };
+    let path = target.as_path();
     let name = path.file_name().ok_or_else(|| Error::file(path, "is not the name of a file"))?;
     let mut partial_name = std::ffi::OsString::from(".");
     partial_name.push(name);

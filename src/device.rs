@@ -69,7 +69,9 @@ pub fn open(choice: DeviceChoice) -> Result<OpenDevice> {
 pub fn limit_threads(threads: Option<usize>) -> Result<()> {
     match threads {
         None => Ok(()),
-        Some(0) => Err(Error::Config("--threads 0: at least one thread is needed".into())),
+        Some(count) if !(1..=1024).contains(&count) => {
+            Err(Error::Config(format!("--threads {count}: must be 1 to 1024")))
+        }
         Some(count) => rayon::ThreadPoolBuilder::new()
             .num_threads(count)
             .build_global()

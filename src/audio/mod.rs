@@ -8,6 +8,7 @@ mod wav;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::beside::require_regular;
 use crate::{Error, Result};
 
 /// Sample rates that files and flags may have, in hertz.
@@ -33,6 +34,7 @@ impl Waveform {
     /// holds NaN or infinite samples, or passes the limits (2^30 samples per channel, 1 to 768 kHz).
     pub fn read(path: &Path) -> Result<Waveform> {
         let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        require_regular(path)?;
         let waveform = match extension.as_deref() {
             Some("wav") => wav::read(path)?,
             Some("ogg") => ogg::read(path)?,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -113,8 +113,8 @@ fn main() -> ExitCode {
 }
 
 fn extract(args: &Args) -> Result<ExitCode> {
-    if args.jobs == Some(0) {
-        return Err(Error::Config("--jobs must be at least 1".into()));
+    if let Some(jobs) = args.jobs.filter(|jobs| !(1..=1024).contains(jobs)) {
+        return Err(Error::Config(format!("--jobs {jobs}: must be 1 to 1024")));
     }
     let extractor = FeatureExtractor::new(args.config())?;
     let options = PlanOptions {
@@ -158,9 +158,9 @@ fn extract(args: &Args) -> Result<ExitCode> {
         tally.audio.as_secs_f64() / 60.0,
         tally.audio.as_secs_f64() / seconds.max(1e-9),
     ));
-    if interrupted.load(Ordering::Relaxed) {
+    if interrupted.load(Ordering::Relaxed) != 0 {
         cli::say(format_args!("interrupted: {} files are not done", items.len() - tally.written - tally.failed));
-        return Ok(ExitCode::from(cli::EXIT_INTERRUPTED));
+        return Ok(cli::interrupted(&interrupted));
     }
     Ok(status(tally.written, failed))
 }
@@ -205,8 +205,8 @@ struct Tally {
 
 impl Work {
     /// Does one file, unless the user asked to stop; counts and reports how it went.
-    fn file(&self, item: &Item, interrupted: &AtomicBool) {
-        if interrupted.load(Ordering::Relaxed) {
+    fn file(&self, item: &Item, interrupted: &AtomicUsize) {
+        if interrupted.load(Ordering::Relaxed) != 0 {
             return;
         }
         let outcome = self.convert(item);

@@ -11,7 +11,7 @@ use vae_workshop::dsp::phase::{Phase, PhaseConfig};
 use vae_workshop::features::{FeatureConfig, FeatureExtractor, FeatureFile, Features};
 use vae_workshop::picture::{PictureConfig, write_comparison_png};
 use vae_workshop::synth::{
-    Codes, VaeCodec, Vocoder, VocoderConfig, band_correlation, describe, find_inputs, read_features,
+    Codes, VaeCodec, Vocoder, VocoderConfig, band_correlation, describe, find_inputs, read_features, require_ending,
 };
 use vae_workshop::{Error, Result, device};
 
@@ -64,7 +64,7 @@ enum Command {
         #[arg(long, value_name = "K")]
         latent: usize,
         /// First and last value.
-        #[arg(long, default_value = "-3,3", value_name = "FROM,TO", allow_hyphen_values = true, value_delimiter = ',', num_args = 1..=2)]
+        #[arg(long, default_value = "-3,3", value_name = "FROM,TO", allow_hyphen_values = true, value_delimiter = ',')]
         range: Vec<f32>,
         /// Number of values.
         #[arg(long, default_value_t = 7, value_name = "N")]
@@ -130,59 +130,61 @@ struct SoundFlags {
 
 fn main() -> ExitCode {
     let args = Cli::parse();
-    cli::run(|| run(args.command).map(|()| ExitCode::SUCCESS))
+    cli::run(|| run(args.command))
 }
 
-fn run(command: Command) -> Result<()> {
+fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Reconstruct { vae, sound, input, output } => {
             let (codec, vocoder) = sound.open_with(&vae)?;
-            for (input, output) in find_inputs(&input, &output, "wav")? {
-                let features = read_features(&input, codec.features(), codec.path())?;
+            for_each(&input, &output, "wav", |input, output| {
+                let features = read_features(input, codec.features(), codec.path())?;
                 let codes = codec.encode(features.logmel.view(), features.meta.gain);
                 let decoded = codec.decode(&codes)?;
-                let heard = sound.write(&vocoder, &output, &decoded, codes.meta.gain, Some(&features))?;
-                report(&output, &features.logmel, &[("decoded", decoded.view()), ("sound", heard.view())]);
-            }
-            Ok(())
+                let heard = sound.write(&vocoder, input, output, &decoded, codes.meta.gain, Some(&features))?;
+                report(output, &features.logmel, &[("decoded", decoded.view()), ("sound", heard.view())]);
+                Ok(())
+            })
         }
         Command::Vocode { sound, input, output } => {
+            sound.validate()?;
             let open = (!sound.is_none()).then(|| sound.open()).transpose()?;
-            for (input, output) in find_inputs(&input, &output, "wav")? {
+            for_each(&input, &output, "wav", |input, output| {
                 // Without a network there is no run to say how features are made: a feature file says it itself.
                 let vocoder = match &open {
                     Some(vocoder) => vocoder,
-                    None => &Vocoder::without_network(&own_config(&input)?, sound.config())?,
+                    None => &Vocoder::without_network(&own_config(input)?, sound.config())?,
                 };
-                let features = read_features(&input, vocoder.features(), &sound.inverter)?;
-                let heard = sound.write(vocoder, &output, &features.logmel, features.meta.gain, Some(&features))?;
-                report(&output, &features.logmel, &[("sound", heard.view())]);
-            }
-            Ok(())
+                let features = read_features(input, vocoder.features(), &sound.inverter)?;
+                let heard =
+                    sound.write(vocoder, input, output, &features.logmel, features.meta.gain, Some(&features))?;
+                report(output, &features.logmel, &[("sound", heard.view())]);
+                Ok(())
+            })
         }
         Command::Sample { vae, sound, seconds, output } => {
+            cli::require_within("--seconds", seconds, 0.02..=3600.0)?;
+            require_ending(&output, "wav")?;
             let (codec, vocoder) = sound.open_with(&vae)?;
-            cli::require_positive("--seconds", seconds)?;
             let config = codec.features();
             let frames = (seconds * f64::from(config.sample_rate) / config.hop_size as f64).round() as usize + 1;
             let decoded = codec.decode(&codec.sample(frames, sound.seed))?;
             let quiet = SoundFlags { peak: sound.peak.or(Some(0.9)), ..sound }; // no source, so no level to restore
             let vocoder = vocoder.with_config(quiet.config());
-            quiet.write(&vocoder, &output, &decoded, 1.0, None)?;
+            quiet.write(&vocoder, &output, &output, &decoded, 1.0, None)?;
             cli::say(format_args!("{}: {seconds} s from the prior", output.display()));
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
         Command::Traverse { vae, sound, latent, range, steps, input, out_dir } => {
-            let (codec, vocoder) = sound.open_with(&vae)?;
             let [from, to] = range[..] else {
                 return Err(Error::Config("--range takes two numbers, as --range=-3,3".into()));
             };
-            if latent >= codec.latents() || steps == 0 {
-                let last = codec.latents() - 1;
-                return Err(Error::Config(format!(
-                    "--latent {latent} --steps {steps}: latents are 0 to {last}, steps at least 1"
-                )));
+            for end in [from, to] {
+                cli::require_within("--range", f64::from(end), -100.0..=100.0)?;
             }
+            cli::require_within("--steps", steps as f64, 1.0..=1000.0)?;
+            let (codec, vocoder) = sound.open_with(&vae)?;
+            cli::require_within("--latent", latent as f64, 0.0..=(codec.latents() - 1) as f64)?;
             let features = read_features(&input, codec.features(), codec.path())?;
             let codes = codec.encode(features.logmel.view(), features.meta.gain);
             for step in 0..steps {
@@ -190,40 +192,56 @@ fn run(command: Command) -> Result<()> {
                 let mut moved = codes.clone();
                 moved.mean.column_mut(latent).fill(value);
                 let output = out_dir.join(format!("latent-{latent:02}_{step:02}_{value:+.2}.wav"));
-                sound.write(&vocoder, &output, &codec.decode(&moved)?, codes.meta.gain, Some(&features))?;
-                cli::say(format_args!("{}", output.display()));
+                sound.write(&vocoder, &input, &output, &codec.decode(&moved)?, codes.meta.gain, Some(&features))?;
+                cli::say(output.display());
             }
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
         Command::Encode { vae, compute, input, codes } => {
             device::limit_threads(compute.threads)?;
             let codec = VaeCodec::open(&vae.vae, &device::open(compute.device)?.device)?;
-            for (input, output) in find_inputs(&input, &codes, "codes.npz")? {
-                let features = read_features(&input, codec.features(), codec.path())?;
+            for_each(&input, &codes, "codes.npz", |input, output| {
+                let features = read_features(input, codec.features(), codec.path())?;
                 let found = codec.encode(features.logmel.view(), features.meta.gain);
-                cli::create_parent(&output)?;
-                found.write(&output)?;
-                cli::say(format_args!(
-                    "{}: {} segments of {} latents",
-                    output.display(),
-                    found.mean.nrows(),
-                    found.mean.ncols()
-                ));
-            }
-            Ok(())
+                cli::create_parent(output)?;
+                found.write(output)?;
+                let (segments, latents) = found.mean.dim();
+                cli::say(format_args!("{}: {segments} segments of {latents} latents", output.display()));
+                Ok(())
+            })
         }
         Command::Decode { vae, sound, codes, output } => {
+            require_ending(&output, "wav")?;
             let (codec, vocoder) = sound.open_with(&vae)?;
-            let codes = Codes::read(&codes)?;
-            sound.write(&vocoder, &output, &codec.decode(&codes)?, codes.meta.gain, None)?;
-            cli::say(format_args!("{}", output.display()));
-            Ok(())
+            let found = Codes::read(&codes)?;
+            sound.write(&vocoder, &codes, &output, &codec.decode(&found)?, found.meta.gain, None)?;
+            cli::say(output.display());
+            Ok(ExitCode::SUCCESS)
         }
         Command::Inspect { path } => {
             cli::say(describe(&path)?.trim_end());
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Works on every input. Where there are many, one that fails is reported and the others go on; the exit status tells.
+fn for_each(
+    input: &Path,
+    output: &Path,
+    ending: &str,
+    mut work: impl FnMut(&Path, &Path) -> Result<()>,
+) -> Result<ExitCode> {
+    let pairs = find_inputs(input, output, ending)?;
+    if let [(input, output)] = &pairs[..] {
+        return work(input, output).map(|()| ExitCode::SUCCESS);
+    }
+    let failed = pairs.iter().filter(|(input, output)| work(input, output).inspect_err(cli::complain).is_err()).count();
+    Ok(match failed {
+        0 => ExitCode::SUCCESS,
+        _ if failed == pairs.len() => ExitCode::FAILURE,
+        _ => ExitCode::from(cli::EXIT_SOME_FAILED),
+    })
 }
 
 impl SoundFlags {
@@ -237,6 +255,12 @@ impl SoundFlags {
         VocoderConfig { phase: PhaseConfig { iterations, ..recipe }, emphasis: self.emphasis, peak: self.peak }
     }
 
+    fn validate(&self) -> Result<()> {
+        self.emphasis.map_or(Ok(()), |value| cli::require_within("--emphasis", f64::from(value), 0.1..=4.0))?;
+        self.peak.map_or(Ok(()), |value| cli::require_within("--peak", f64::from(value), 0.001..=1.0))?;
+        self.iterations.map_or(Ok(()), |count| cli::require_within("--iterations", count as f64, 0.0..=10_000.0))
+    }
+
     fn open(&self) -> Result<Vocoder> {
         device::limit_threads(self.compute.threads)?;
         Vocoder::open(&self.inverter, self.config(), &device::open(self.compute.device)?.device)
@@ -244,6 +268,7 @@ impl SoundFlags {
 
     /// The VAE and a vocoder for its features.
     fn open_with(&self, vae: &VaeFlag) -> Result<(VaeCodec, Vocoder)> {
+        self.validate()?;
         device::limit_threads(self.compute.threads)?;
         let device = device::open(self.compute.device)?.device;
         let codec = VaeCodec::open(&vae.vae, &device)?;
@@ -256,17 +281,19 @@ impl SoundFlags {
         Ok((codec, vocoder))
     }
 
-    /// Writes the sound of a log-mel spectrogram, and its picture if asked for; gives the log-mel of what sounds.
+    /// Writes the sound of a log-mel spectrogram, and its picture if asked for; gives the log-mel of what sounds. `input` is
+    /// what an error is about.
     fn write(
         &self,
         vocoder: &Vocoder,
+        input: &Path,
         output: &Path,
         logmel: &Array2<f32>,
         gain: f64,
         source: Option<&Features>,
     ) -> Result<Array2<f32>> {
+        let sound = vocoder.sound(logmel.view(), gain).map_err(|error| Error::file(input, error))?;
         cli::create_parent(output)?;
-        let sound = vocoder.sound(logmel.view(), gain).map_err(|error| Error::file(output, error))?;
         sound.write(output)?;
         let as_is = FeatureConfig { trim_silence_db: None, ..vocoder.features().clone() };
         let heard = FeatureExtractor::new(as_is)?.extract(&sound)?.logmel;

@@ -36,7 +36,7 @@ struct Args {
     #[arg(long, default_value_t = 128, value_name = "N")]
     crop_frames: usize,
     /// Crops or utterances per step [default: 32; tiny: 8]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch_size: Option<u32>,
     /// Widest filter of the convolution bank [default: 16; tiny: 4]
     #[arg(long, value_name = "N")]
@@ -105,9 +105,9 @@ fn main() -> ExitCode {
             small_output: recipe == InverterRecipe::Correction,
         };
         model.validate()?;
-        cli::require_positive("--learning-rate", args.learning_rate)?;
-        cli::require_not_negative("--final-learning-rate", args.final_learning_rate)?;
-        args.clip_norm.map_or(Ok(()), |norm| cli::require_positive("--clip-norm", norm))?;
+        cli::require_within("--learning-rate", args.learning_rate, f64::MIN_POSITIVE..=10.0)?;
+        cli::require_within("--final-learning-rate", args.final_learning_rate, 0.0..=10.0)?;
+        args.clip_norm.map_or(Ok(()), |norm| cli::require_within("--clip-norm", norm, f64::MIN_POSITIVE..=1e9))?;
         let batch =
             BatchConfig { size: args.batch_size.map_or(batch_size, |size| size as usize), frames: args.crop_frames };
         let configure = |found: Option<&RunConfig>| {

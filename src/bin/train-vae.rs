@@ -32,7 +32,7 @@ struct Args {
     #[arg(long, value_enum)]
     arch: Option<Arch>,
     /// Segments per step [default: 128; tiny: 32]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch_size: Option<u32>,
     /// Latent dimensions [default: 32; tiny: 16]
     #[arg(long, value_name = "N")]
@@ -126,8 +126,8 @@ fn main() -> ExitCode {
         let sets = args.run.open_sets()?;
         let n_mels = sets.train.config().n_filterbank;
         let model = args.model(n_mels)?;
-        cli::require_positive("--learning-rate", args.learning_rate)?;
-        cli::require_not_negative("--beta", args.beta)?;
+        cli::require_within("--learning-rate", args.learning_rate, f64::MIN_POSITIVE..=10.0)?;
+        cli::require_within("--beta", args.beta, 0.0..=1e6)?;
         let objective = match args.preset {
             Preset::Workshop => BetaVae::workshop(args.beta),
             Preset::Tiny | Preset::Default => BetaVae::new(args.beta),

@@ -4,19 +4,20 @@ pub mod train;
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use tracing_subscriber::EnvFilter;
 
 use crate::{Error, Result};
 
 /// Exit status of a run in which some files failed and the others were done.
 pub const EXIT_SOME_FAILED: u8 = 3;
-/// Exit status after SIGINT (128 + 2).
-pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// Runs a binary's body with logging to standard error; an error is printed once, with its causes, and gives status 1.
 pub fn run(body: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
@@ -58,42 +59,36 @@ pub fn progress(total: u64, template: &str) -> ProgressBar {
     bar
 }
 
-/// A flag that SIGINT and SIGTERM raise; a second signal ends the process at once.
+/// What stops a program in good order: zero until SIGINT (Ctrl-C), SIGTERM or SIGHUP (a closed terminal) puts its number there.
+/// A second signal ends the process at once.
 ///
 /// # Errors
 /// [`Error::Config`] if the handlers cannot be installed.
-pub fn interrupt_flag() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for (signal, status) in [(signal_hook::consts::SIGINT, 130), (signal_hook::consts::SIGTERM, 143)] {
-        signal_hook::flag::register_conditional_shutdown(signal, status, flag.clone())
-            .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
-            .map_err(|source| Error::Config(format!("cannot install the handler of signal {signal}: {source}")))?;
+pub fn interrupt_flag() -> Result<Arc<AtomicUsize>> {
+    let (raised, signal) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    for number in [SIGINT, SIGTERM, SIGHUP] {
+        flag::register_conditional_shutdown(number, 128 + number, raised.clone())
+            .and_then(|_| flag::register(number, raised.clone()))
+            .and_then(|_| flag::register_usize(number, signal.clone(), number as usize))
+            .map_err(|source| Error::Config(format!("cannot install the handler of signal {number}: {source}")))?;
     }
-    Ok(flag)
+    Ok(signal)
 }
 
-/// Refuses a number that must be above zero.
-///
-/// # Errors
-/// [`Error::Config`] naming the flag.
-pub fn require_positive(flag: &str, value: f64) -> Result<()> {
-    if value.is_finite() && value > 0.0 {
-        Ok(())
-    } else {
-        Err(Error::Config(format!("{flag} {value}: must be above 0")))
-    }
+/// The exit status of a program that a signal stopped: 128 and the signal's number.
+pub fn interrupted(signal: &AtomicUsize) -> ExitCode {
+    ExitCode::from(128 + signal.load(Ordering::Relaxed) as u8)
 }
 
-/// Refuses a negative number.
+/// Refuses a number outside a flag's range, NaN included.
 ///
 /// # Errors
-/// [`Error::Config`] naming the flag.
-pub fn require_not_negative(flag: &str, value: f64) -> Result<()> {
-    if value.is_finite() && value >= 0.0 {
-        Ok(())
-    } else {
-        Err(Error::Config(format!("{flag} {value}: must not be negative")))
+/// [`Error::Config`] naming the flag and its range.
+pub fn require_within(flag: &str, value: f64, range: RangeInclusive<f64>) -> Result<()> {
+    if range.contains(&value) {
+        return Ok(());
     }
+    Err(Error::Config(format!("{flag} {value}: must be {} to {}", range.start(), range.end())))
 }
 
 /// Makes the folder that a file will be written into.

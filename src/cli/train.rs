@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::{EXIT_INTERRUPTED, interrupt_flag, progress, say};
+use super::{interrupt_flag, interrupted, progress, say};
 use crate::data::{FeatureSet, Standardizer};
 use crate::device::{self, DeviceChoice};
 use crate::run::{RunConfig, RunDir};
@@ -65,6 +65,7 @@ impl TrainFlags {
     /// # Errors
     /// If a set cannot be used, or the two were made with different settings.
     pub fn open_sets(&self) -> Result<Sets> {
+        device::limit_threads(self.compute.threads)?; // before anything runs in parallel
         let (train, test) = (FeatureSet::open(&self.train_dir)?, FeatureSet::open(&self.test_dir)?);
         crate::data::require_same(train.config(), test.config(), &self.train_dir, &self.test_dir)?;
         for (name, set) in [("train", &train), ("test", &test)] {
@@ -102,7 +103,6 @@ impl TrainFlags {
     ) -> Result<ExitCode> {
         let stop = interrupt_flag()?;
         keep_freed_memory();
-        device::limit_threads(self.compute.threads)?;
         let open = device::open(self.compute.device)?;
         let run = RunDir::at(&self.logdir);
         let _lock = run.lock()?;
@@ -129,7 +129,8 @@ impl TrainFlags {
             None => Session::start(model, config, standardizer),
         };
         if session.about.step >= steps {
-            say(format_args!("{} has all of its {steps} steps; --steps asks for more", self.logdir.display()));
+            let done = session.about.step;
+            say(format_args!("{} has {done} steps already; a larger --steps goes on", self.logdir.display()));
             return Ok(ExitCode::SUCCESS);
         }
         let limits =
@@ -144,7 +145,7 @@ impl TrainFlags {
                     "interrupted: saved at step {}; the same command goes on from there",
                     session.about.step
                 ));
-                Ok(ExitCode::from(EXIT_INTERRUPTED))
+                Ok(interrupted(&stop))
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use ndarray::{Array2, ArrayView1, ShapeBuilder};
 use ndarray_npy::NpzWriter;
 
-use super::npy::{Npz, RawArray};
+use super::npy::{Kind, Npz, RawArray};
 use super::{FeatureMeta, Features, VERSION};
 use crate::beside::write_beside;
 use crate::{Error, Result};
@@ -19,6 +19,8 @@ use crate::{Error, Result};
 /// | `logmel` | f32 | `[frames, n_filterbank]` |
 /// | `meta` | u8 | a [`FeatureMeta`] in JSON |
 pub struct FeatureFile;
+
+const KIND: Kind = Kind { what: "a feature file", fix: "extract the features again" };
 
 impl FeatureFile {
     /// Writes `features` beside `path`, then renames, so that no half file is ever seen.
@@ -44,7 +46,7 @@ impl FeatureFile {
     /// [`Error::Io`] if it cannot be opened; [`Error::File`] if it is no feature file, is damaged, holds NaN or infinite
     /// values, or if an array does not have the shape its description says.
     pub fn read(path: &Path) -> Result<Features> {
-        let mut npz = Npz::open(path)?;
+        let mut npz = Npz::open(path, KIND)?;
         let meta = meta(&mut npz, path)?;
         let len = meta.trim_end.checked_sub(meta.trim_start).and_then(|len| usize::try_from(len).ok());
         let au = npz.floats("au")?;
@@ -63,7 +65,7 @@ impl FeatureFile {
     /// # Errors
     /// As [`read`](Self::read), for what it reads.
     pub fn read_meta(path: &Path) -> Result<FeatureMeta> {
-        meta(&mut Npz::open(path)?, path)
+        meta(&mut Npz::open(path, KIND)?, path)
     }
 
     /// The log-mel spectrum, `[frames, n_filterbank]`, and the description.
@@ -71,7 +73,7 @@ impl FeatureFile {
     /// # Errors
     /// As [`read`](Self::read), for what it reads.
     pub fn read_logmel(path: &Path) -> Result<(Array2<f32>, FeatureMeta)> {
-        let mut npz = Npz::open(path)?;
+        let mut npz = Npz::open(path, KIND)?;
         let meta = meta(&mut npz, path)?;
         let logmel = matrix(&mut npz, path, "logmel", meta.frames, meta.config.n_filterbank)?;
         Ok((logmel, meta))
@@ -91,6 +93,7 @@ fn meta(npz: &mut Npz, path: &Path) -> Result<FeatureMeta> {
     let meta: FeatureMeta = serde_json::from_slice(&json).map_err(|e| {
         Error::file(path, format!("array meta is not a description of features ({e}): extract them again"))
     })?;
+    meta.config.validate().map_err(|error| Error::file(path, error))?;
     let bands = meta.config.n_filterbank;
     if meta.bands.sum.len() != bands || meta.bands.sum_sq.len() != bands {
         return Err(Error::file(path, format!("array meta: sums over {} bands, not {bands}", meta.bands.sum.len())));

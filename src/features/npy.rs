@@ -7,9 +7,11 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use ndarray::{Array2, ShapeBuilder};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
+use crate::beside::require_regular;
 use crate::{Error, Result};
 
 /// Longest header text of an array; numpy's own are below 200 bytes.
@@ -17,9 +19,16 @@ const MAX_HEADER: usize = 4096;
 /// Deflate packs no more than this many bytes into one.
 const MAX_DEFLATE_RATIO: u64 = 1032;
 
+/// What an archive is expected to be, for messages.
+pub(crate) struct Kind {
+    pub what: &'static str,
+    pub fix: &'static str,
+}
+
 /// An open archive.
 pub(crate) struct Npz {
     path: PathBuf,
+    kind: Kind,
     file_len: u64,
     archive: ZipArchive<BufReader<File>>,
 }
@@ -41,17 +50,35 @@ pub(crate) struct RawArray<T> {
 
 impl Npz {
     /// Opens the archive and reads its directory.
-    pub fn open(path: &Path) -> Result<Npz> {
+    pub fn open(path: &Path, kind: Kind) -> Result<Npz> {
+        require_regular(path)?;
         let file = File::open(path).map_err(Error::io(path))?;
         let file_len = file.metadata().map_err(Error::io(path))?.len();
         let archive = ZipArchive::new(BufReader::with_capacity(1 << 16, file))
-            .map_err(|e| Error::file(path, format!("is not a feature file (an .npz archive): {e}")))?;
-        Ok(Npz { path: path.to_path_buf(), file_len, archive })
+            .map_err(|e| Error::file(path, format!("is not {} (an .npz archive): {e}", kind.what)))?;
+        Ok(Npz { path: path.to_path_buf(), kind, file_len, archive })
     }
 
     /// The array `name` of little-endian f32.
     pub fn floats(&mut self, name: &str) -> Result<RawArray<f32>> {
         self.array(name, &["<f4"], |bytes: [u8; 4]| f32::from_le_bytes(bytes))
+    }
+
+    /// The array `name` of little-endian f32 or f64, as numpy may have left it, in rows.
+    pub fn matrix(&mut self, name: &str) -> Result<Array2<f32>> {
+        let RawArray { shape, fortran_order, values } = match self.floats(name) {
+            Ok(array) => array,
+            Err(error) => match self.array(name, &["<f8"], |bytes: [u8; 8]| f64::from_le_bytes(bytes) as f32) {
+                Ok(array) => array,
+                Err(_) => return Err(error),
+            },
+        };
+        let [rows, columns] = shape[..] else {
+            return Err(Error::file(&self.path, format!("array {name} has the shape {shape:?}, not two dimensions")));
+        };
+        let array = Array2::from_shape_vec((rows, columns).set_f(fortran_order), values)
+            .expect("the reader checked that the values fill the shape");
+        Ok(if fortran_order { array.as_standard_layout().into_owned() } else { array })
     }
 
     /// The array `name` of bytes.
@@ -68,7 +95,7 @@ impl Npz {
         let damaged = |what: &dyn std::fmt::Display| Error::file(&self.path, format!("array {name}: {what}"));
         let mut entry = match self.archive.by_name(&format!("{name}.npy")) {
             Ok(entry) => entry,
-            Err(ZipError::FileNotFound) => return Err(damaged(&"is missing; extract the features again")),
+            Err(ZipError::FileNotFound) => return Err(damaged(&format!("is missing; {}", self.kind.fix))),
             Err(e) => return Err(damaged(&e)),
         };
         let ratio = if entry.compression() == CompressionMethod::Stored { 1 } else { MAX_DEFLATE_RATIO };

@@ -5,8 +5,9 @@ use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
+use super::require_size;
+use crate::Result;
 use crate::nn::{BatchStatistics, BiGru, ConvBank, Highway, Init, Lengths, MaskedBatchNorm, TimeConv};
-use crate::{Error, Result};
 
 /// Sizes of a [`Cbhg`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,15 +30,17 @@ pub struct CbhgConfig {
 }
 
 impl CbhgConfig {
-    /// Checks that no size is zero.
+    /// Checks that no size is zero or absurd.
     ///
     /// # Errors
     /// [`Error::Config`] naming the flags.
     pub fn validate(&self) -> Result<()> {
-        if [self.n_mels, self.bins, self.bank_size, self.channels, self.gru_cells].contains(&0) {
-            return Err(Error::Config("--bank-size, --channels and --gru-cells must be at least 1".into()));
-        }
-        Ok(())
+        require_size("--n-filterbank", self.n_mels, 1, 4096)?;
+        require_size("--n-fft", 2 * self.bins.saturating_sub(1), 2, 1 << 16)?;
+        require_size("--bank-size", self.bank_size, 1, 64)?;
+        require_size("--channels", self.channels, 1, 4096)?;
+        require_size("--highway-layers", self.highway_layers, 0, 64)?;
+        require_size("--gru-cells", self.gru_cells, 1, 4096)
     }
 
     /// A new model, its parameters a function of `seed`.

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor, activation, module};
 use serde::{Deserialize, Serialize};
 
 use super::gaussian::{BIN_FLOOR, Gaussian, HEAD_GAIN, LATENT_FLOOR, raw_for_unit_scale};
+use super::require_size;
 use crate::nn::Init;
 use crate::{Error, Result};
 
@@ -36,17 +37,19 @@ impl ConvVaeConfig {
     /// [`Error::Config`] naming the flag and the values that work.
     pub fn validate(&self) -> Result<()> {
         let fail = |message: String| Err(Error::Config(message));
-        if self.segment_frames == 0 || !self.segment_frames.is_multiple_of(4) {
-            return fail(format!("--segment-frames {}: must be a positive multiple of 4", self.segment_frames));
+        if !self.segment_frames.is_multiple_of(4) {
+            return fail(format!("--segment-frames {}: must be a multiple of 4", self.segment_frames));
         }
         if self.n_mels == 0 || !self.n_mels.is_multiple_of(8) {
             let wanted = "the convolutions need a multiple of 8; extract features with such an --n-filterbank";
             return fail(format!("the features have {} mel bands: {wanted}", self.n_mels));
         }
-        if self.channels.contains(&0) || self.hidden == 0 || self.latents == 0 {
-            return fail("--channels, --hidden and --latents must be at least 1".into());
+        for channels in self.channels {
+            require_size("--channels", channels, 1, 4096)?;
         }
-        Ok(())
+        require_size("--segment-frames", self.segment_frames, 4, 4096)?;
+        require_size("--hidden", self.hidden, 1, 16_384)?;
+        require_size("--latents", self.latents, 1, 4096)
     }
 
     /// A new model, its parameters a function of `seed`.

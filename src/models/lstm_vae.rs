@@ -6,8 +6,9 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::gaussian::{BIN_FLOOR, Gaussian, HEAD_GAIN, LATENT_FLOOR, raw_for_unit_scale};
+use super::require_size;
+use crate::Result;
 use crate::nn::{Init, Lstm};
-use crate::{Error, Result};
 
 /// Sizes and form of an [`LstmVae`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,14 +41,10 @@ impl LstmVaeConfig {
     /// # Errors
     /// [`Error::Config`] naming the flag and the values that work.
     pub fn validate(&self) -> Result<()> {
-        let fail = |message: String| Err(Error::Config(message));
-        if self.segment_frames < 2 {
-            return fail(format!("--segment-frames {}: must be at least 2", self.segment_frames));
-        }
-        if self.n_mels == 0 || self.cells == 0 || self.latents == 0 {
-            return fail("--cells, --latents and the number of mel bands must be at least 1".into());
-        }
-        Ok(())
+        require_size("--segment-frames", self.segment_frames, 2, 4096)?;
+        require_size("--n-filterbank", self.n_mels, 1, 4096)?;
+        require_size("--cells", self.cells, 1, 8192)?;
+        require_size("--latents", self.latents, 1, 4096)
     }
 
     /// A new model, its parameters a function of `seed`. All scales begin near 1.

@@ -15,6 +15,16 @@ pub use vae::{Vae, VaeConfig};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
+use crate::{Error, Result};
+
+/// Refuses sizes that no machine holds, and zero, before memory is asked for.
+fn require_size(flag: &str, value: usize, least: usize, most: usize) -> Result<()> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::Config(format!("{flag} {value}: must be {least} to {most}")))
+}
+
 /// The number of trained values in `model`; buffers such as running statistics do not count.
 pub fn parameter_count<M: Module>(model: &M) -> usize {
     struct Count(usize);

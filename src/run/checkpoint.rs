@@ -31,6 +31,32 @@ pub struct About {
     pub config: RunConfig,
 }
 
+impl About {
+    /// Checks that its parts fit each other.
+    fn validate(&self) -> Result<()> {
+        let config = &self.config;
+        config.features.validate()?;
+        let (mels, bins) = match &config.model {
+            ModelConfig::Cbhg(model) => {
+                model.validate()?;
+                (model.n_mels, model.bins)
+            }
+            model => {
+                let model = model.vae().expect("what is not an inverter is a VAE");
+                model.validate()?;
+                (model.n_mels(), config.features.bins())
+            }
+        };
+        let means = self.standardizer.mean.len();
+        let fits = [mels, means].iter().all(|&bands| bands == config.features.n_filterbank);
+        let finite = self.standardizer.mean.iter().all(|mean| mean.is_finite()) && self.standardizer.std.is_normal();
+        if fits && finite && bins == config.features.bins() && self.standardizer.std > 0.0 {
+            return Ok(());
+        }
+        Err(Error::Config("damaged: features, model and standardizer contradict each other".into()))
+    }
+}
+
 /// A checkpoint folder whose description has been read; the tensors are read when asked for.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
@@ -46,8 +72,9 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Self> {
         let about_path = path.join(ABOUT);
         let text = fs::read_to_string(&about_path).map_err(Error::io(&about_path))?;
-        let about = serde_json::from_str(&text)
+        let about: About = serde_json::from_str(&text)
             .map_err(|error| Error::file(&about_path, format!("not a run description this version reads: {error}")))?;
+        about.validate().map_err(|error| Error::file(&about_path, error))?;
         for name in [MODEL, OPTIMIZER] {
             fs::metadata(path.join(name)).map_err(Error::io(path.join(name)))?;
         }
@@ -114,17 +141,24 @@ impl Checkpoint {
         if beside.exists() {
             fs::remove_dir_all(&beside).map_err(Error::io(&beside))?;
         }
-        fs::create_dir_all(&beside).map_err(Error::io(&beside))?;
+        Self::fill(&beside, about, model, optimizer).inspect_err(|_| {
+            // The first error is the one to report; on a full disk this also gives the room back.
+            let _ = fs::remove_dir_all(&beside);
+        })?;
+        fs::rename(&beside, path).map_err(Error::io(path))?;
+        sync_folder(path.parent().unwrap_or(Path::new(".")))
+    }
+
+    fn fill(folder: &Path, about: &About, model: &NamedTensors, optimizer: &NamedTensors) -> Result<()> {
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let text = serde_json::to_string_pretty(about).expect("a description is plain data");
         for (name, bytes) in [(MODEL, model.to_bytes()), (OPTIMIZER, optimizer.to_bytes()), (ABOUT, text.into_bytes())]
         {
-            let file = beside.join(name);
+            let file = folder.join(name);
             let mut open = File::create(&file).map_err(Error::io(&file))?;
             open.write_all(&bytes).and_then(|()| open.sync_all()).map_err(Error::io(&file))?;
         }
-        sync_folder(&beside)?;
-        fs::rename(&beside, path).map_err(Error::io(path))?;
-        sync_folder(path.parent().unwrap_or(Path::new(".")))
+        sync_folder(folder)
     }
 }
 

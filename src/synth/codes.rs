@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::beside::write_beside;
 use crate::features::FeatureConfig;
-use crate::features::npy::Npz;
+use crate::features::npy::{Kind, Npz};
 use crate::{Error, Result};
+
+/// Latents are near the standard normal; beyond this a decoder's arithmetic is no longer meaningful.
+const LARGEST: f32 = 1e4;
 
 /// The latents of a spectrogram, one row a segment.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,26 +62,27 @@ impl Codes {
     /// # Errors
     /// If it is no codes file, damaged, or holds values that are not finite.
     pub fn read(path: &Path) -> Result<Self> {
-        let mut npz = Npz::open(path)?;
+        let mut npz = Npz::open(path, Kind { what: "a codes file", fix: "make it with `synth encode`" })?;
         let meta: CodesMeta = serde_json::from_slice(&npz.bytes("meta")?.values)
             .map_err(|error| Error::file(path, format!("is not a codes file of `synth encode`: {error}")))?;
-        let mut matrix = |name: &str| {
-            let array = npz.floats(name)?;
-            let wrong =
-                || Error::file(path, format!("array {name} has the shape {:?}, not [segments, latents]", array.shape));
-            let [rows, columns] = array.shape[..] else { return Err(wrong()) };
-            if array.fortran_order || rows == 0 || columns == 0 {
-                return Err(wrong());
+        let (mean, scale) = (npz.matrix("mean")?, npz.matrix("scale")?);
+        for (name, array) in [("mean", &mean), ("scale", &scale)] {
+            if let Some(value) = array.iter().find(|value| !value.is_finite() || value.abs() > LARGEST) {
+                return Err(Error::file(path, format!("array {name} holds {value}, which is no latent")));
             }
-            if let Some(at) = array.values.iter().position(|value| !value.is_finite()) {
-                return Err(Error::file(path, format!("array {name}: value {at} is {}", array.values[at])));
-            }
-            Ok(Array2::from_shape_vec((rows, columns), array.values).expect("the reader checked the number of values"))
-        };
-        let (mean, scale) = (matrix("mean")?, matrix("scale")?);
-        let covered = (mean.nrows() - 1).saturating_mul(meta.hop).saturating_add(meta.segment_frames);
-        if mean.dim() != scale.dim() || meta.hop == 0 || meta.hop > meta.segment_frames || meta.frames > covered {
-            return Err(Error::file(path, "its arrays and its description contradict each other"));
+        }
+        // The last segment begins before the end, and ends at it or after it.
+        let CodesMeta { segment_frames, hop, frames, .. } = meta;
+        let segments = if hop == 0 { 0 } else { frames.saturating_sub(segment_frames).div_ceil(hop) + 1 };
+        if mean.dim() != scale.dim() || mean.nrows() != segments || hop > segment_frames || frames == 0 {
+            return Err(Error::file(
+                path,
+                format!(
+                    "mean {:?} and scale {:?} do not fit its description: {segments} segments for {frames} frames",
+                    mean.dim(),
+                    scale.dim()
+                ),
+            ));
         }
         Ok(Self { mean, scale, meta })
     }

@@ -30,15 +30,42 @@ pub(super) fn is_features(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(FEATURE_SUFFIX))
 }
 
-/// The inputs below a folder with the output path of each: the same relative path under `out`, ending in `extension`.
+/// The inputs below a folder with the output path of each: the same relative path under `out`, ending in `ending`.
 /// A file gives just itself and `out`.
 ///
 /// # Errors
-/// If there is no input, or two would have the same output.
-pub fn find_inputs(input: &Path, out: &Path, extension: &str) -> Result<Vec<(PathBuf, PathBuf)>> {
-    if !input.is_dir() {
-        return Ok(vec![(input.to_path_buf(), out.to_path_buf())]);
+/// If there is no input, two would have the same output, one would be overwritten by its own output, or `out` is to be a file
+/// and does not have the ending.
+pub fn find_inputs(input: &Path, out: &Path, ending: &str) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let pairs = if input.is_dir() {
+        find_below(input, out, ending)?
+    } else {
+        require_ending(out, ending)?;
+        vec![(input.to_path_buf(), out.to_path_buf())]
+    };
+    for (input, output) in &pairs {
+        if let (Ok(one), Ok(other)) = (input.canonicalize(), output.canonicalize())
+            && one == other
+        {
+            return Err(Error::file(input, "would be overwritten by what is made of it; give another OUT"));
+        }
     }
+    Ok(pairs)
+}
+
+/// Refuses a path for an output file that does not end as such files do: it is most likely another argument's.
+///
+/// # Errors
+/// [`Error::File`] with the ending.
+pub fn require_ending(out: &Path, ending: &str) -> Result<()> {
+    let extension = ending.rsplit('.').next().unwrap_or(ending);
+    if out.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension)) && !out.is_dir() {
+        return Ok(());
+    }
+    Err(Error::file(out, format!("an output file whose name ends in .{extension} is needed here")))
+}
+
+fn find_below(input: &Path, out: &Path, ending: &str) -> Result<Vec<(PathBuf, PathBuf)>> {
     let mut found = BTreeMap::new();
     for entry in WalkDir::new(input).follow_links(true).sort_by_file_name() {
         let entry = entry.map_err(|error| Error::file(error.path().unwrap_or(input), &error))?;
@@ -51,7 +78,7 @@ pub fn find_inputs(input: &Path, out: &Path, extension: &str) -> Result<Vec<(Pat
             Some(stem) => stem,
             None => relative.rsplit_once('.').map_or(relative.as_str(), |(stem, _)| stem),
         };
-        if let Some(other) = found.insert(out.join(format!("{stem}.{extension}")), path.to_path_buf()) {
+        if let Some(other) = found.insert(out.join(format!("{stem}.{ending}")), path.to_path_buf()) {
             let message = format!("and {} would be written to the same file; move one away", other.display());
             return Err(Error::file(path, message));
         }

@@ -14,5 +14,5 @@ pub use blend::{band_correlation, cross_fade};
 pub use codec::VaeCodec;
 pub use codes::{Codes, CodesMeta};
 pub use describe::describe;
-pub use input::{find_inputs, read_features};
+pub use input::{find_inputs, read_features, require_ending};
 pub use vocoder::{Vocoder, VocoderConfig};

@@ -128,7 +128,9 @@ impl Vocoder {
     /// [`Error::Config`] if there are fewer than two frames: no sound lies between them.
     pub fn sound(&self, logmel: ArrayView2<f32>, gain: f64) -> Result<Waveform> {
         if logmel.nrows() < 2 {
-            return Err(Error::Config("a spectrogram of fewer than two frames has no sound".into()));
+            return Err(Error::Config(
+                "a spectrogram of fewer than two frames has no sound: a longer recording is needed".into(),
+            ));
         }
         let emphasised = match (&self.network, self.config.emphasis, self.config.phase.phase) {
             // Without a network the best recipe keeps to the mel bands, not to one guess at the linear spectrum.

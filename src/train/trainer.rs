@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use burn::module::Module;
@@ -75,7 +75,7 @@ impl<M: Module> Session<M> {
     }
 }
 
-/// Trains until `limits.steps` or until `stop` is raised; either way the last step is saved.
+/// Trains until `limits.steps` or until `stop` is no longer zero; either way the last step is saved.
 ///
 /// # Errors
 /// [`Error::Diverged`] if a loss or parameter is no longer finite (nothing of that is saved), [`Error::Io`] if the disk fails.
@@ -84,7 +84,7 @@ pub fn fit<T: Task>(
     session: &mut Session<T::Model>,
     run: &RunDir,
     limits: &Limits,
-    stop: &AtomicBool,
+    stop: &AtomicUsize,
     tell: &mut dyn FnMut(Report),
 ) -> Result<Outcome> {
     task.seek(session.about.position);
@@ -97,7 +97,7 @@ pub fn fit<T: Task>(
     if saved == 0 {
         save(session, run, limits.keep, tell)?; // a disk that cannot be written is found out before the work, not after
     }
-    while session.about.step < limits.steps && !stop.load(Ordering::Relaxed) {
+    while session.about.step < limits.steps && stop.load(Ordering::Relaxed) == 0 {
         let step = session.about.step;
         let rate = session.about.config.schedule.rate(step);
 

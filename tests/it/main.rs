@@ -4,6 +4,7 @@ mod audio;
 mod corpus;
 mod env;
 mod extract;
+mod faults;
 mod features;
 mod lstm;
 mod models;

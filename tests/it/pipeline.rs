@@ -12,7 +12,7 @@ use walkdir::WalkDir;
 use crate::env::{fail, fixture, succeed, text};
 
 /// Both models trained for a moment, once for all tests.
-fn runs() -> &'static (TempDir, PathBuf, PathBuf) {
+pub fn runs() -> &'static (TempDir, PathBuf, PathBuf) {
     static RUNS: OnceLock<(TempDir, PathBuf, PathBuf)> = OnceLock::new();
     RUNS.get_or_init(|| {
         let data = fixture();
@@ -32,7 +32,7 @@ fn audio_in(folder: &Path) -> PathBuf {
     files(folder, "wav").into_iter().next().expect("the corpus has audio")
 }
 
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+pub fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = WalkDir::new(folder).sort_by_file_name().into_iter().map(|entry| entry.unwrap().into_path());
     entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect()
 }
