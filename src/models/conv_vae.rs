@@ -69,10 +69,10 @@ impl ConvVaeConfig {
                 Conv::new(c2, c3, HALVE_BANDS, init),
             ],
             encoder_hidden: init.he_linear(flat, self.hidden, SLOPE, 1.0),
-            mean: init.he_linear(self.hidden, self.latents, 1.0, HEAD_GAIN),
+            mean: init.he_linear(self.hidden, self.latents, SLOPE, HEAD_GAIN),
             raw_scale: Linear {
                 bias: Some(init.constant([self.latents], raw_for_unit_scale(LATENT_FLOOR))),
-                ..init.he_linear(self.hidden, self.latents, 1.0, HEAD_GAIN)
+                ..init.he_linear(self.hidden, self.latents, SLOPE, HEAD_GAIN)
             },
             decoder_hidden: init.he_linear(self.latents, self.hidden, SLOPE, 1.0),
             decoder_grid: init.he_linear(self.hidden, flat, SLOPE, 1.0),
@@ -180,27 +180,21 @@ struct Deconv {
 
 impl Deconv {
     fn new(inputs: usize, outputs: usize, geometry: Geometry, init: &mut Init) -> Self {
-        let weight = Self::weight(inputs, outputs, geometry, SLOPE, 1.0, init);
+        let weight = Self::weight(inputs, outputs, geometry, 1.0, init);
         Self { weight, bias: init.constant([outputs], 0.0), stride: geometry.stride }
     }
 
     /// The last layer: one channel for the mean, one for the raw scale, which starts at 1.
     fn head(inputs: usize, geometry: Geometry, init: &mut Init) -> Self {
-        let weight = Self::weight(inputs, 2, geometry, 1.0, HEAD_GAIN, init);
+        let weight = Self::weight(inputs, 2, geometry, HEAD_GAIN, init);
         Self { weight, bias: init.values(&[0.0, raw_for_unit_scale(BIN_FLOOR) as f32]), stride: geometry.stride }
     }
 
-    fn weight(
-        inputs: usize,
-        outputs: usize,
-        Geometry { kernel, stride }: Geometry,
-        slope: f64,
-        gain: f64,
-        init: &mut Init,
-    ) -> Param<Tensor<4>> {
-        // Of the kernel's taps only one in `stride` reaches a given output bin.
-        let fan_in = inputs * kernel[0] * kernel[1] / (stride[0] * stride[1]);
-        init.he([inputs, outputs, kernel[0], kernel[1]], fan_in, slope, gain)
+    fn weight(inputs: usize, outputs: usize, geometry: Geometry, gain: f64, init: &mut Init) -> Param<Tensor<4>> {
+        let [frames, mels] = geometry.kernel;
+        // PyTorch's fan-in of a transposed convolution: that of the convolution it mirrors. Counting only the taps that
+        // reach a bin gives larger weights, which were measured to learn more slowly at first.
+        init.he([inputs, outputs, frames, mels], outputs * frames * mels, SLOPE, gain)
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
