@@ -77,7 +77,9 @@ impl RunDir {
         }
         Checkpoint::write(&path, about, model, optimizer)?;
         let steps = self.steps()?;
-        for step in &steps[..steps.len().saturating_sub(keep.max(1))] {
+        // Resuming passed over what lies beyond this step: it is damaged, and must not count as the newest.
+        let (earlier, beyond) = steps.split_at(steps.partition_point(|&step| step <= about.step));
+        for step in earlier[..earlier.len().saturating_sub(keep.max(1))].iter().chain(beyond) {
             let old = self.step_path(*step);
             fs::remove_dir_all(&old).map_err(Error::io(&old))?;
         }

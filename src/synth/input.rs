@@ -1,6 +1,6 @@
 //! What can be synthesised from: audio, feature files, folders of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
@@ -43,11 +43,10 @@ pub fn find_inputs(input: &Path, out: &Path, ending: &str) -> Result<Vec<(PathBu
         require_ending(out, ending)?;
         vec![(input.to_path_buf(), out.to_path_buf())]
     };
-    for (input, output) in &pairs {
-        if let (Ok(one), Ok(other)) = (input.canonicalize(), output.canonicalize())
-            && one == other
-        {
-            return Err(Error::file(input, "would be overwritten by what is made of it; give another OUT"));
+    let inputs: BTreeSet<PathBuf> = pairs.iter().filter_map(|(input, _)| input.canonicalize().ok()).collect();
+    for (_, output) in &pairs {
+        if output.canonicalize().is_ok_and(|output| inputs.contains(&output)) {
+            return Err(Error::file(output, "is an input and would be overwritten; give another OUT"));
         }
     }
     Ok(pairs)

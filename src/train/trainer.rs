@@ -123,6 +123,9 @@ pub fn fit<T: Task>(
         }
         if step.is_multiple_of(limits.eval_every) || step == limits.steps {
             session.about.test = task.evaluate(&session.model.valid());
+            if let Some((name, value)) = session.about.test.iter().find(|(_, value)| !value.is_finite()) {
+                return Err(diverged(step, &format!("test {name} is {value}")));
+            }
             let scalars = session.about.test.iter().map(|(name, value)| (tag(name), *value));
             board.test.scalars(step, scalars)?;
             tell(Report::Test { step, terms: &session.about.test });
