@@ -148,6 +148,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Vocode { sound, input, output } => {
             sound.validate()?;
+            device::limit_threads(sound.compute.threads)?;
             let open = (!sound.is_none()).then(|| sound.open()).transpose()?;
             for_each(&input, &output, "wav", |input, output| {
                 // Without a network there is no run to say how features are made: a feature file says it itself.
@@ -262,7 +263,6 @@ impl SoundFlags {
     }
 
     fn open(&self) -> Result<Vocoder> {
-        device::limit_threads(self.compute.threads)?;
         Vocoder::open(&self.inverter, self.config(), &device::open(self.compute.device)?.device)
     }
 

@@ -94,6 +94,9 @@ fn meta(npz: &mut Npz, path: &Path) -> Result<FeatureMeta> {
         Error::file(path, format!("array meta is not a description of features ({e}): extract them again"))
     })?;
     meta.config.validate().map_err(|error| Error::file(path, error))?;
+    if meta.frames == 0 {
+        return Err(Error::file(path, "holds no frames: extract it again"));
+    }
     let bands = meta.config.n_filterbank;
     if meta.bands.sum.len() != bands || meta.bands.sum_sq.len() != bands {
         return Err(Error::file(path, format!("array meta: sums over {} bands, not {bands}", meta.bands.sum.len())));
