@@ -33,7 +33,7 @@ impl CbhgConfig {
     /// Checks that no size is zero or absurd.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the flags.
+    /// [`crate::Error::Config`] naming the flags.
     pub fn validate(&self) -> Result<()> {
         require_size("--n-filterbank", self.n_mels, 1, 4096)?;
         require_size("--n-fft", 2 * self.bins.saturating_sub(1), 2, 1 << 16)?;

@@ -39,7 +39,7 @@ impl LstmVaeConfig {
     /// Checks that the sizes make a model.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the flag and the values that work.
+    /// [`crate::Error::Config`] naming the flag and the values that work.
     pub fn validate(&self) -> Result<()> {
         require_size("--segment-frames", self.segment_frames, 2, 4096)?;
         require_size("--n-filterbank", self.n_mels, 1, 4096)?;
