@@ -1,5 +1,7 @@
 //! `--device` and `--threads`: the only place that opens a device.
 
+#[cfg(any(test, feature = "cuda"))]
+use std::path::Path;
 use std::str::FromStr;
 
 use burn::tensor::Device;
@@ -37,7 +39,9 @@ impl FromStr for DeviceChoice {
 /// An opened device and its name for people.
 #[derive(Clone, Debug)]
 pub struct OpenDevice {
+    /// Carries no autodiff.
     pub device: Device,
+    /// For people, as in "CPU, 8 threads".
     pub name: String,
 }
 
@@ -79,6 +83,29 @@ pub fn limit_threads(threads: Option<usize>) -> Result<()> {
     }
 }
 
+/// Looks for the CUDA headers where the backend's compiler will be told to: in one folder, never in a second.
+///
+/// `variable` is the value of `CUDA_PATH`; `exists` says what is on the disk.
+///
+/// # Reference
+/// `install::cuda_path` of cubecl-cuda 0.11.3.
+#[cfg(any(test, feature = "cuda"))]
+fn cuda_headers(variable: Option<String>, exists: impl Fn(&Path) -> bool) -> std::result::Result<(), String> {
+    let usual = [("/usr/local/cuda", "/usr/local/cuda"), ("/opt/cuda", "/opt/cuda"), ("/usr/bin/nvcc", "/usr")];
+    let found = || usual.iter().find(|(sign, _)| exists(Path::new(sign))).map(|(_, root)| root.to_string());
+    let why = if variable.is_some() { "CUDA_PATH" } else { "the first CUDA toolkit found" };
+    let Some(root) = variable.or_else(found) else {
+        return Err(
+            "no CUDA toolkit was found in /usr/local/cuda, /opt/cuda or /usr: install one or set CUDA_PATH".into()
+        );
+    };
+    let header = Path::new(&root).join("include/cuda_fp16.h");
+    if exists(&header) {
+        return Ok(());
+    }
+    Err(format!("{} is missing ({why} is {root:?}): set CUDA_PATH to a toolkit with headers", header.display()))
+}
+
 #[cfg(not(feature = "cuda"))]
 mod cuda {
     use super::OpenDevice;
@@ -107,13 +134,7 @@ mod cuda {
         if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
             return Err("libnvrtc (part of the CUDA toolkit) was not found on the library path".into());
         }
-        let roots = match std::env::var("CUDA_PATH") {
-            Ok(path) => vec![path],
-            Err(_) => ["/usr/local/cuda", "/opt/cuda", "/usr"].map(String::from).to_vec(),
-        };
-        if !roots.iter().any(|root| std::path::Path::new(root).join("include/cuda_fp16.h").exists()) {
-            return Err(format!("the CUDA headers were not found under {}: set CUDA_PATH", roots.join(", ")));
-        }
+        super::cuda_headers(std::env::var("CUDA_PATH").ok(), |path| path.exists())?;
         Ok(OpenDevice { device: Device::cuda(index), name: format!("CUDA device {index}") })
     }
 }
@@ -128,5 +149,26 @@ mod tests {
         assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
         assert!("cuda:x".parse::<DeviceChoice>().unwrap_err().contains("`x`"));
         assert!("tpu".parse::<DeviceChoice>().unwrap_err().contains("`tpu`"));
+    }
+
+    #[test]
+    fn cuda_headers_are_looked_for_in_the_one_folder_that_will_be_used() {
+        let headers = |variable: Option<&str>, there: &[&str]| {
+            cuda_headers(variable.map(String::from), |path| there.iter().any(|name| path == Path::new(name)))
+        };
+        let (local, opt, usr) = ("/usr/local/cuda", "/opt/cuda", "/usr/bin/nvcc");
+        let header = |root: &str| format!("{root}/include/cuda_fp16.h");
+        let (in_local, in_opt, in_usr) = (header(local), header(opt), header("/usr"));
+        assert_eq!(headers(Some("/my cuda"), &["/my cuda/include/cuda_fp16.h"]), Ok(()));
+        assert_eq!(headers(None, &[local, &in_local]), Ok(()));
+        assert_eq!(headers(None, &[opt, &in_opt]), Ok(()));
+        assert_eq!(headers(None, &[usr, &in_usr]), Ok(()));
+        // What comes first decides, with headers or without.
+        let refused = headers(Some("/other"), &[local, &in_local]).unwrap_err();
+        assert!(refused.contains("/other/include") && refused.contains("CUDA_PATH"), "{refused}");
+        let refused = headers(None, &[local, opt, &in_opt]).unwrap_err();
+        assert!(refused.contains(&in_local) && refused.contains("set CUDA_PATH"), "{refused}");
+        let refused = headers(None, &[&in_usr]).unwrap_err(); // headers without nvcc are not used
+        assert!(refused.contains("set CUDA_PATH"), "{refused}");
     }
 }
