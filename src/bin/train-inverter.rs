@@ -53,16 +53,20 @@ struct Args {
     /// Adam's learning rate at the start.
     #[arg(long, default_value_t = 1e-3)]
     learning_rate: f64,
-    /// Learning rate at the end of the cosine, and after it [workshop: constant]
-    #[arg(long, default_value_t = 1e-5)]
-    final_learning_rate: f64,
-    /// Steps of the cosine [default: --steps of the first session]
+    /// Learning rate at the end of the cosine, and after it [default: 0.00001]
+    #[arg(long)]
+    final_learning_rate: Option<f64>,
+    /// Steps of the cosine, however many --steps there are; 0 for a constant rate, which the workshop recipe has if neither this
+    /// nor the final rate is given [default: 40000]
     #[arg(long, value_name = "STEPS")]
     decay_steps: Option<u64>,
     /// Bound on the gradient's norm: of all tensors together [default: 1], in the workshop recipe of each [0.001]
     #[arg(long, value_name = "NORM")]
     clip_norm: Option<f64>,
 }
+
+/// Of the cosine: the default total, and never a session's own, so that a longer run begins as a shorter one does.
+const DECAY_STEPS: u64 = 40_000;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Preset {
@@ -106,37 +110,41 @@ fn main() -> ExitCode {
         };
         model.validate()?;
         cli::require_within("--learning-rate", args.learning_rate, f64::MIN_POSITIVE..=10.0)?;
-        cli::require_within("--final-learning-rate", args.final_learning_rate, 0.0..=10.0)?;
+        let last = args.final_learning_rate.unwrap_or(1e-5);
+        cli::require_within("--final-learning-rate", last, 0.0..=10.0)?;
         args.clip_norm.map_or(Ok(()), |norm| cli::require_within("--clip-norm", norm, f64::MIN_POSITIVE..=1e9))?;
+        let schedule = match (recipe, args.decay_steps, args.final_learning_rate) {
+            (InverterRecipe::Workshop, None, None) => Schedule::constant(args.learning_rate),
+            (_, decay, _) => Schedule { initial: args.learning_rate, last, decay_steps: decay.unwrap_or(DECAY_STEPS) },
+        };
+        if (1..args.steps).contains(&schedule.decay_steps) {
+            let end = schedule.decay_steps;
+            tracing::warn!(
+                "from step {end} on the learning rate stays at {last}; a new LOGDIR can have a longer --decay-steps"
+            );
+        }
+        let clipping = match recipe {
+            InverterRecipe::Workshop => Clipping::TensorNorm(args.clip_norm.unwrap_or(1e-3)),
+            InverterRecipe::Correction => Clipping::GlobalNorm(args.clip_norm.unwrap_or(1.0)),
+        };
         let batch =
             BatchConfig { size: args.batch_size.map_or(batch_size, |size| size as usize), frames: args.crop_frames };
-        let configure = |found: Option<&RunConfig>| {
-            let decay = args.decay_steps.or(found.map(|run| run.schedule.decay_steps)).unwrap_or(args.steps);
-            let (clipping, schedule) = match recipe {
-                InverterRecipe::Workshop => {
-                    (Clipping::TensorNorm(args.clip_norm.unwrap_or(1e-3)), Schedule::constant(args.learning_rate))
-                }
-                InverterRecipe::Correction => (
-                    Clipping::GlobalNorm(args.clip_norm.unwrap_or(1.0)),
-                    Schedule { initial: args.learning_rate, last: args.final_learning_rate, decay_steps: decay },
-                ),
-            };
-            RunConfig {
-                model: ModelConfig::Cbhg(model.clone()),
-                objective: Objective::SpectrumL1 { recipe },
-                optimizer: AdamConfig { clipping, ..AdamConfig::default() },
-                schedule,
-                batch: batch.clone(),
-                seed: args.run.seed,
-                features: features.clone(),
-                data: sets.train.identity(),
-            }
+        let config = RunConfig {
+            model: ModelConfig::Cbhg(model.clone()),
+            objective: Objective::SpectrumL1 { recipe },
+            optimizer: AdamConfig { clipping, ..AdamConfig::default() },
+            schedule,
+            batch: batch.clone(),
+            seed: args.run.seed,
+            features: features.clone(),
+            data: sets.train.identity(),
+            test_data: Some(sets.test.identity()),
         };
         args.run.train::<InverterTask>(
             args.steps,
             args.save_every,
             sets.standardizer.clone(),
-            configure,
+            config,
             |config, device| {
                 let standardizer = (recipe == InverterRecipe::Correction).then_some(&sets.standardizer);
                 let train = PairDataset::load(&sets.train, standardizer)?;

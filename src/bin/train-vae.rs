@@ -148,25 +148,16 @@ fn main() -> ExitCode {
             seed: args.run.seed,
             features: sets.train.config().clone(),
             data: sets.train.identity(),
+            test_data: Some(sets.test.identity()),
         };
-        args.run.train::<VaeTask>(
-            args.steps,
-            args.save_every,
-            standardizer.clone(),
-            |_| config,
-            |config, device| {
-                let train = SegmentDataset::load(&sets.train, &standardizer, batch.frames)?;
-                let test = SegmentDataset::load(&sets.test, &standardizer, batch.frames)?;
-                cli::say(format_args!(
-                    "segments: {} to train on, {} to test on",
-                    train.items().len(),
-                    test.items().len()
-                ));
-                let (seed, std) = (config.seed, standardizer.std);
-                let fresh = model.init(seed, &device.clone().autodiff());
-                let task = VaeTask::new(train, test, objective, batch.size, model.latents(), std, seed, device);
-                Ok((fresh, task))
-            },
-        )
+        args.run.train::<VaeTask>(args.steps, args.save_every, standardizer.clone(), config, |config, device| {
+            let train = SegmentDataset::load(&sets.train, &standardizer, batch.frames)?;
+            let test = SegmentDataset::load(&sets.test, &standardizer, batch.frames)?;
+            cli::say(format_args!("segments: {} to train on, {} to test on", train.items().len(), test.items().len()));
+            let (seed, std) = (config.seed, standardizer.std);
+            let fresh = model.init(seed, &device.clone().autodiff());
+            let task = VaeTask::new(train, test, objective, batch.size, model.latents(), std, seed, device);
+            Ok((fresh, task))
+        })
     })
 }

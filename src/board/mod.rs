@@ -1,10 +1,11 @@
 //! Event files for TensorBoard.
 //!
 //! A file is a sequence of TFRecords, each an `Event` message in protocol-buffer encoding. Only what this crate logs is
-//! encoded: scalars. No published crate for this is maintained.
+//! encoded: scalars, and where a session starts. No published crate for this is maintained.
 //!
 //! # Reference
-//! `tensorflow/core/util/event.proto`, `summary.proto` and `lib/io/record_writer.h`.
+//! `tensorflow/core/util/event.proto`, `summary.proto` and `lib/io/record_writer.h`; `_CheckForRestartAndMaybePurge` in
+//! TensorBoard's `event_accumulator.py`.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -20,11 +21,12 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// A new event file in `folder`, which TensorBoard shows as one run.
+    /// A new event file in `folder`, which TensorBoard shows as one run, for a session that goes on from `step` finished
+    /// steps: of the files that are there already, TensorBoard forgets what lies beyond that step.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be created.
-    pub fn create(folder: &Path) -> Result<Self> {
+    pub fn create(folder: &Path, step: u64) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // The name must contain "tfevents"; seconds first, so that names sort by time.
@@ -35,6 +37,10 @@ impl EventWriter {
         let mut writer = Self { path, file };
         let mut event = Message::event(0);
         event.bytes(3, b"brain.Event:2"); // file_version
+        writer.record(&event.0)?;
+        // A session's start purges its own step and what follows it; the events of `step` itself are to stay.
+        let mut event = Message::event(step + 1);
+        event.bytes(7, &[0x08, 1]); // session_log with status START
         writer.record(&event.0)?;
         writer.flush()?;
         Ok(writer)

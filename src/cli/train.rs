@@ -88,8 +88,7 @@ impl TrainFlags {
 
     /// Continues the run in LOGDIR or starts one, and trains it to `steps`.
     ///
-    /// `configure` gets the configuration of the run that is there, for the values it may take over from it; `prepare` makes a
-    /// fresh model on an autodiff device and the task on the plain one.
+    /// `prepare` makes a fresh model on an autodiff device and the task on the plain one.
     ///
     /// # Errors
     /// If LOGDIR holds a run of another identity (each difference is named), or training fails.
@@ -98,7 +97,7 @@ impl TrainFlags {
         steps: u64,
         save_every: u64,
         standardizer: Standardizer,
-        configure: impl FnOnce(Option<&RunConfig>) -> RunConfig,
+        config: RunConfig,
         prepare: impl FnOnce(&RunConfig, &Device) -> Result<(T::Model, T)>,
     ) -> Result<ExitCode> {
         let stop = interrupt_flag()?;
@@ -107,7 +106,6 @@ impl TrainFlags {
         let run = RunDir::at(&self.logdir);
         let _lock = run.lock()?;
         let found = run.latest()?;
-        let config = configure(found.as_ref().map(|checkpoint| &checkpoint.about.config));
         if let Some(found) = &found {
             let differences = found.about.config.differences(&config);
             if !differences.is_empty() {

@@ -124,12 +124,17 @@ impl Checkpoint {
     /// # Errors
     /// As [`NamedTensors::read`].
     pub fn optimizer(&self) -> Result<NamedTensors> {
-        NamedTensors::read(&self.path.join(OPTIMIZER))
+        NamedTensors::read(&self.optimizer_path())
     }
 
     /// Where the model's parameters lie.
     pub fn model_path(&self) -> PathBuf {
         self.path.join(MODEL)
+    }
+
+    /// Where the optimizer's moments lie.
+    pub fn optimizer_path(&self) -> PathBuf {
+        self.path.join(OPTIMIZER)
     }
 
     /// Writes `path` as a whole or not at all: beside it first, flushed to the disk, then renamed.

@@ -17,7 +17,11 @@ pub struct RunConfig {
     pub batch: BatchConfig,
     pub seed: u64,
     pub features: FeatureConfig,
+    /// What is trained on.
     pub data: DataIdentity,
+    /// What is tested on; runs of earlier versions do not say.
+    #[serde(default)]
+    pub test_data: Option<DataIdentity>,
 }
 
 /// Which network, and its sizes.
@@ -187,9 +191,13 @@ pub struct BatchConfig {
 }
 
 impl RunConfig {
-    /// Every value that differs, as `name: here / there`.
+    /// Every value that differs, as `name: here / there`. Test data that one of them does not say is no difference.
     pub fn differences(&self, other: &RunConfig) -> Vec<String> {
-        let json = |config: &RunConfig| serde_json::to_value(config).expect("a configuration is plain data");
+        let test_known = self.test_data.is_some() && other.test_data.is_some();
+        let json = |config: &RunConfig| {
+            let test_data = config.test_data.clone().filter(|_| test_known);
+            serde_json::to_value(RunConfig { test_data, ..config.clone() }).expect("a configuration is plain data")
+        };
         let mut found = Vec::new();
         compare("", &json(self), &json(other), &mut found);
         found

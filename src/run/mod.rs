@@ -12,4 +12,4 @@ pub use config::{
 };
 pub use dir::{RunDir, RunLock};
 pub(crate) use tensors::{ModulePath, values};
-pub use tensors::{NamedTensors, load_parameters, parameters};
+pub use tensors::{NamedTensors, load_parameters, parameters, trained_shapes};

@@ -49,6 +49,21 @@ impl NamedTensors {
         }
         Ok(Self(tensors))
     }
+
+    /// What is missing, superfluous or of another shape than `wanted`, one line each.
+    pub(crate) fn misfits(&self, wanted: &BTreeMap<String, Vec<usize>>) -> Vec<String> {
+        let wrong = |(name, shape): (&String, &Vec<usize>)| match self.0.get(name) {
+            Some((found, _)) if found == shape => None,
+            Some((found, _)) => Some(format!("{name} has shape {found:?}, the model needs {shape:?}")),
+            None => Some(format!("{name} is missing")),
+        };
+        let superfluous = self.0.keys().filter(|name| !wanted.contains_key(*name));
+        wanted
+            .iter()
+            .filter_map(wrong)
+            .chain(superfluous.map(|name| format!("{name} is not part of the model")))
+            .collect()
+    }
 }
 
 /// Where a visitor is in the module tree: the names of parameters.
@@ -77,13 +92,14 @@ impl ModulePath {
     }
 }
 
-/// Copies every parameter and buffer of a model to the host, by its path in the module tree (`encoder.0.weight`).
-pub fn parameters<M: Module>(model: &M) -> NamedTensors {
-    struct Collect {
+/// Gives every parameter and buffer of a model to `take`: its path in the module tree (`encoder.0.weight`), its shape, whether
+/// it is trained, and its values, flattened.
+fn for_each<M: Module>(model: &M, take: &mut dyn FnMut(String, Vec<usize>, bool, Tensor<1>)) {
+    struct Visit<'a> {
         path: ModulePath,
-        found: NamedTensors,
+        take: &'a mut dyn FnMut(String, Vec<usize>, bool, Tensor<1>),
     }
-    impl ModuleVisitor for Collect {
+    impl ModuleVisitor for Visit<'_> {
         fn enter_module(&mut self, name: &str, container: &str) {
             self.path.enter(name, container);
         }
@@ -91,14 +107,26 @@ pub fn parameters<M: Module>(model: &M) -> NamedTensors {
             self.path.exit(container);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let tensor = param.val();
-            let shape = tensor.dims().to_vec();
-            self.found.0.insert(self.path.name(), (shape, values(tensor)));
+            let shape = param.dims();
+            let flat = param.val().reshape([shape.iter().product::<usize>()]);
+            (self.take)(self.path.name(), shape.to_vec(), param.is_require_grad(), flat);
         }
     }
-    let mut collect = Collect { path: ModulePath::default(), found: NamedTensors::default() };
-    model.visit(&mut collect);
-    collect.found
+    model.visit(&mut Visit { path: ModulePath::default(), take });
+}
+
+/// Copies every parameter and buffer of a model to the host, by its path in the module tree (`encoder.0.weight`).
+pub fn parameters<M: Module>(model: &M) -> NamedTensors {
+    let mut found = BTreeMap::new();
+    for_each(model, &mut |name, shape, _, flat| drop(found.insert(name, (shape, values(flat)))));
+    NamedTensors(found)
+}
+
+/// The shape of every parameter of a model that is trained, by its path; buffers are left out.
+pub fn trained_shapes<M: Module>(model: &M) -> BTreeMap<String, Vec<usize>> {
+    let mut found = BTreeMap::new();
+    for_each(model, &mut |name, shape, trained, _| drop(trained.then(|| found.insert(name, shape))));
+    found
 }
 
 /// Puts values into every parameter and buffer of a model of the same architecture.
@@ -108,8 +136,7 @@ pub fn parameters<M: Module>(model: &M) -> NamedTensors {
 pub fn load_parameters<M: Module>(model: M, tensors: &NamedTensors, path: &Path) -> Result<M> {
     struct Fill<'a> {
         path: ModulePath,
-        rest: BTreeMap<&'a str, &'a (Vec<usize>, Vec<f32>)>,
-        wrong: Vec<String>,
+        tensors: &'a NamedTensors,
     }
     impl ModuleMapper for Fill<'_> {
         fn enter_module(&mut self, name: &str, container: &str) {
@@ -119,29 +146,20 @@ pub fn load_parameters<M: Module>(model: M, tensors: &NamedTensors, path: &Path)
             self.path.exit(container);
         }
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let name = self.path.name();
-            let wanted = param.dims();
-            match self.rest.remove(name.as_str()) {
-                Some((shape, values)) if *shape == wanted => param.map(|old| {
-                    let new = Tensor::from_data(TensorData::new(values.clone(), wanted), &old.device());
-                    if old.is_require_grad() { new.require_grad() } else { new }
-                }),
-                Some((shape, _)) => {
-                    self.wrong.push(format!("{name} has shape {shape:?}, the model needs {wanted:?}"));
-                    param
-                }
-                None => {
-                    self.wrong.push(format!("{name} is missing"));
-                    param
-                }
-            }
+            let (_, values) = &self.tensors.0[&self.path.name()];
+            param.map(|old| {
+                let new = Tensor::from_data(TensorData::new(values.clone(), old.dims()), &old.device());
+                if old.is_require_grad() { new.require_grad() } else { new }
+            })
         }
     }
-    let rest = tensors.0.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    let mut fill = Fill { path: ModulePath::default(), rest, wrong: Vec::new() };
-    let model = model.map(&mut fill);
-    fill.wrong.extend(fill.rest.keys().map(|name| format!("{name} is not part of the model")));
-    if fill.wrong.is_empty() { Ok(model) } else { Err(Error::file(path, fill.wrong.join("; "))) }
+    let mut wanted = BTreeMap::new();
+    for_each(&model, &mut |name, shape, _, _| drop(wanted.insert(name, shape)));
+    let wrong = tensors.misfits(&wanted);
+    if !wrong.is_empty() {
+        return Err(Error::file(path, wrong.join("; ")));
+    }
+    Ok(model.map(&mut Fill { path: ModulePath::default(), tensors }))
 }
 
 /// The values of a tensor, row-major, on the host.

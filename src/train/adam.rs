@@ -27,22 +27,40 @@ impl Adam {
         Self { config, moments: BTreeMap::new() }
     }
 
-    /// Continues with saved moments.
+    /// Continues with saved moments of the parameters that have been `trained`: their names and shapes.
     ///
     /// # Errors
-    /// [`Error::File`] about `path` if a moment lacks its twin.
-    pub fn restore(config: AdamConfig, saved: &NamedTensors, device: &Device, path: &Path) -> Result<Self> {
-        let tensor = |name: &str| {
-            let (_, values) = saved.0.get(name).ok_or_else(|| Error::file(path, format!("{name} is missing")))?;
-            Ok(Tensor::from_data(TensorData::new(values.clone(), [values.len()]), device))
+    /// [`Error::File`] about `path` naming each moment that is missing, superfluous, of another size or impossible.
+    pub fn restore(
+        config: AdamConfig,
+        trained: &BTreeMap<String, Vec<usize>>,
+        saved: &NamedTensors,
+        device: &Device,
+        path: &Path,
+    ) -> Result<Self> {
+        let parts = |(name, shape): (&String, &Vec<usize>)| {
+            let flat: Vec<usize> = vec![shape.iter().product()];
+            ["first", "second"].map(|part| (format!("{name}.{part}"), flat.clone()))
         };
-        let mut moments = BTreeMap::new();
-        for name in saved.0.keys().filter_map(|name| name.strip_suffix(".first")) {
-            let first = tensor(&format!("{name}.first"))?;
-            let second = tensor(&format!("{name}.second"))?;
-            moments.insert(name.to_string(), Moments { first, second });
+        let mut wrong = saved.misfits(&trained.iter().flat_map(parts).collect());
+        let negative = |(name, (_, values)): &(&String, &(Vec<usize>, Vec<f32>))| {
+            name.ends_with(".second") && values.iter().any(|value| *value < 0.0)
+        };
+        wrong.extend(saved.0.iter().filter(negative).map(|(name, _)| format!("{name} holds squares below zero")));
+        if !wrong.is_empty() {
+            let message =
+                "does not belong to this model; without its folder the run goes on from an earlier checkpoint";
+            return Err(Error::file(path, format!("{message}: {}", wrong.join("; "))));
         }
-        Ok(Self { config, moments })
+        let tensor = |name: String| {
+            let (shape, values) = &saved.0[&name];
+            Tensor::from_data(TensorData::new(values.clone(), [shape[0]]), device)
+        };
+        let of = |name: &String| Moments {
+            first: tensor(format!("{name}.first")),
+            second: tensor(format!("{name}.second")),
+        };
+        Ok(Self { config, moments: trained.keys().map(|name| (name.clone(), of(name))).collect() })
     }
 
     /// The moments, named after their parameters.

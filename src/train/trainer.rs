@@ -12,7 +12,7 @@ use super::adam::Adam;
 use super::task::Task;
 use crate::board::EventWriter;
 use crate::data::Standardizer;
-use crate::run::{About, Checkpoint, NamedTensors, RunConfig, RunDir, load_parameters, parameters};
+use crate::run::{About, Checkpoint, NamedTensors, RunConfig, RunDir, load_parameters, parameters, trained_shapes};
 use crate::{Error, Result};
 
 /// How long to train, and how often to look and to save, in steps.
@@ -70,7 +70,8 @@ impl<M: Module> Session<M> {
     pub fn resume(model: M, checkpoint: Checkpoint, device: &Device) -> Result<Self> {
         let model = load_parameters(model, &checkpoint.model()?, &checkpoint.model_path())?;
         let config = checkpoint.about.config.optimizer.clone();
-        let adam = Adam::restore(config, &checkpoint.optimizer()?, device, &checkpoint.path)?;
+        let moved = if checkpoint.about.step == 0 { BTreeMap::new() } else { trained_shapes(&model) };
+        let adam = Adam::restore(config, &moved, &checkpoint.optimizer()?, device, &checkpoint.optimizer_path())?;
         Ok(Self { model, adam, about: checkpoint.about })
     }
 }
@@ -89,8 +90,8 @@ pub fn fit<T: Task>(
 ) -> Result<Outcome> {
     task.seek(session.about.position);
     let mut board = Boards {
-        train: EventWriter::create(&run.path().join("train"))?,
-        test: EventWriter::create(&run.path().join("test"))?,
+        train: EventWriter::create(&run.path().join("train"), session.about.step)?,
+        test: EventWriter::create(&run.path().join("test"), session.about.step)?,
     };
     let mut means = Means::new();
     let mut saved = session.about.step;

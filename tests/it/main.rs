@@ -3,6 +3,7 @@
 mod audio;
 mod corpus;
 mod env;
+mod events;
 mod extract;
 mod faults;
 mod features;

@@ -5,44 +5,34 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use vae_workshop::run::NamedTensors;
 
 use crate::env::{binary, fail, fixture, run, succeed, text};
+use crate::events;
+use crate::pipeline::files;
+
+/// The folders of the fixture, a small model, and `more`.
+fn flags<'a>(logdir: &'a str, steps: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let data = fixture();
+    let common = ["--steps", steps, "--device", "cpu", "--preset", "tiny"];
+    [&[logdir, text(&data.train), text(&data.test)], &common[..], more].concat()
+}
 
 fn vae_flags<'a>(logdir: &'a str, steps: &'a str) -> Vec<&'a str> {
-    let data = fixture();
-    let mut flags = vec![logdir, text(&data.train), text(&data.test), "--steps", steps];
-    flags.extend([
-        "--device",
-        "cpu",
-        "--preset",
-        "tiny",
-        "--batch-size",
-        "8",
-        "--log-every",
-        "5",
-        "--save-every",
-        "10",
-    ]);
-    flags
+    flags(logdir, steps, &["--batch-size", "8", "--log-every", "5", "--save-every", "10"])
 }
 
 fn inverter_flags<'a>(logdir: &'a str, steps: &'a str) -> Vec<&'a str> {
-    let data = fixture();
-    let mut flags = vec![logdir, text(&data.train), text(&data.test), "--steps", steps];
-    flags.extend([
-        "--device",
-        "cpu",
-        "--preset",
-        "tiny",
-        "--batch-size",
-        "2",
-        "--crop-frames",
-        "32",
-        "--bank-size",
-        "2",
-    ]);
-    flags
+    flags(logdir, steps, &["--batch-size", "2", "--crop-frames", "32", "--bank-size", "2"])
+}
+
+/// A value of the newest description in a run's folder.
+fn about(logdir: &Path, pointer: &str) -> Value {
+    let newest = files(logdir, "json").pop().unwrap();
+    let about: Value = serde_json::from_slice(&fs::read(newest).unwrap()).unwrap();
+    about.pointer(pointer).unwrap_or(&Value::Null).clone()
 }
 
 /// Asserts that two checkpoints hold the same bytes.
@@ -67,21 +57,43 @@ fn twenty_vae_steps_equal_ten_and_ten_more_to_the_bit() {
 fn twenty_inverter_steps_equal_ten_and_ten_more_to_the_bit() {
     let folder = TempDir::new().unwrap();
     let (straight, resumed) = (folder.path().join("straight"), folder.path().join("resumed"));
-    let with_decay = |logdir, steps| [inverter_flags(logdir, steps), vec!["--decay-steps", "20"]].concat();
-    succeed("train-inverter", &with_decay(text(&straight), "20"));
-    succeed("train-inverter", &with_decay(text(&resumed), "10"));
-    succeed("train-inverter", &inverter_flags(text(&resumed), "20")); // the run's own decay is taken over
+    succeed("train-inverter", &inverter_flags(text(&straight), "20"));
+    succeed("train-inverter", &inverter_flags(text(&resumed), "10"));
+    succeed("train-inverter", &inverter_flags(text(&resumed), "20"));
     assert_same_checkpoint(&straight.join("step-00000020"), &resumed.join("step-00000020"));
 }
 
 #[test]
 fn whole_utterances_train_as_well_as_crops() {
     let folder = TempDir::new().unwrap();
-    let run = folder.path().join("run");
-    let flags = [inverter_flags(text(&run), "2"), vec!["--recipe", "workshop"]].concat();
-    let flags: Vec<&str> = flags.into_iter().map(|flag| if flag == "32" { "0" } else { flag }).collect();
-    let said = succeed("train-inverter", &flags);
-    assert!(said.contains("step 2  test   total"), "{said}");
+    for recipe in ["correction", "workshop"] {
+        let run = folder.path().join(recipe);
+        let flags = [inverter_flags(text(&run), "2"), vec!["--recipe", recipe]].concat();
+        let flags: Vec<&str> = flags.into_iter().map(|flag| if flag == "32" { "0" } else { flag }).collect();
+        let said = succeed("train-inverter", &flags);
+        assert!(said.contains("step 2  test   total"), "{said}");
+        assert_eq!(about(&run, "/config/batch/frames"), 0);
+    }
+}
+
+#[test]
+fn the_learning_rate_follows_the_flags_in_either_recipe_and_never_the_total_of_steps() {
+    let folder = TempDir::new().unwrap();
+    let schedule = |name: &str, steps: &str, more: &[&str]| {
+        let logdir = folder.path().join(name);
+        let said = run("train-inverter", &[&inverter_flags(text(&logdir), steps)[..], more].concat());
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        (about(&logdir, "/config/schedule"), said.err)
+    };
+    let cosine = |last: f64, steps: u64| json!({ "initial": 1e-3, "last": last, "decay_steps": steps });
+    assert_eq!(schedule("plain", "1", &[]).0, cosine(1e-5, 40_000));
+    let workshop = ["--recipe", "workshop"];
+    assert_eq!(schedule("workshop", "1", &workshop).0, cosine(1e-3, 0));
+    let asked =
+        schedule("asked", "1", &[&workshop[..], &["--decay-steps", "7", "--final-learning-rate", "0.0002"]].concat());
+    assert_eq!(asked.0, cosine(2e-4, 7));
+    let (_, warned) = schedule("beyond", "2", &["--decay-steps", "1"]);
+    assert!(warned.contains("from step 1 on") && warned.contains("--decay-steps"), "{warned}");
 }
 
 #[test]
@@ -93,9 +105,81 @@ fn a_run_of_another_identity_is_refused_and_every_difference_named() {
     assert!(said.contains("objective.beta: 8.0 / 2.0") && said.contains("seed: 0 / 9"), "{said}");
     let said = fail("train-inverter", &inverter_flags(text(&run), "4"));
     assert!(said.contains("conv-vae") && said.contains("cbhg"), "{said}");
+    // So is another test set: the curves of one run are of one set.
+    let data = fixture();
+    let elsewhere: Vec<&str> = vae_flags(text(&run), "4");
+    let elsewhere = elsewhere.into_iter().map(|flag| if flag == text(&data.test) { text(&data.train) } else { flag });
+    let elsewhere: Vec<&str> = elsewhere.collect();
+    let said = fail("train-vae", &elsewhere);
+    assert!(said.contains("test_data.files") && !said.contains("\n  data."), "{said}");
     // The total, logging and saving are free.
     succeed("train-vae", &[vae_flags(text(&run), "3"), vec!["--keep", "1", "--eval-every", "7"]].concat());
     assert!(!run.join("step-00000002").exists() && run.join("step-00000003").exists());
+    // A run of an earlier version, which does not say its test data, goes on with any.
+    let path = run.join("step-00000003/run.json");
+    let mut about: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    about["config"].as_object_mut().unwrap().remove("test_data").expect("it is noted");
+    fs::write(&path, about.to_string()).unwrap();
+    succeed("train-vae", &elsewhere);
+}
+
+#[test]
+fn an_optimizer_that_is_not_the_models_is_refused_and_every_difference_named() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    succeed("train-vae", &vae_flags(text(&run), "10"));
+    let path = run.join("step-00000010/optimizer.safetensors");
+    let whole = NamedTensors::read(&path).unwrap();
+    let names: Vec<String> = whole.0.keys().filter(|name| name.ends_with(".second")).cloned().collect();
+    let refused = |change: &dyn Fn(&mut NamedTensors)| {
+        let mut changed = whole.clone();
+        change(&mut changed);
+        fs::write(&path, changed.to_bytes()).unwrap();
+        let said = fail("train-vae", &vae_flags(text(&run), "20"));
+        assert!(said.contains("step-00000010/optimizer.safetensors") && said.lines().count() == 1, "{said}");
+        said
+    };
+    let said = refused(&|tensors| {
+        tensors.0.remove(&names[0]);
+        tensors.0.insert(names[1].clone(), (vec![1, 2], vec![0.0; 2]));
+        tensors.0.insert("stranger.first".into(), (vec![], vec![1.0]));
+    });
+    assert!(said.contains(&format!("{} is missing", names[0])), "{said}");
+    assert!(said.contains(&format!("{} has shape [1, 2], the model needs [", names[1])), "{said}");
+    assert!(said.contains("stranger.first is not part of the model"), "{said}");
+    assert!(refused(&|tensors| tensors.0.clear()).contains("is missing"));
+    let said = refused(&|tensors| tensors.0.get_mut(&names[0]).unwrap().1[0] = -1.0);
+    assert!(said.contains(&format!("{} holds squares below zero", names[0])), "{said}");
+    // What the message advises.
+    fs::remove_dir_all(run.join("step-00000010")).unwrap();
+    assert!(succeed("train-vae", &vae_flags(text(&run), "10")).contains("from step 0"));
+    assert!(NamedTensors::read(&path).unwrap() == whole);
+}
+
+#[test]
+fn what_a_killed_run_logged_beyond_its_checkpoint_is_shown_once() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    succeed("train-vae", &vae_flags(text(&run), "20"));
+    fs::remove_dir_all(run.join("step-00000020")).unwrap(); // as if killed while this was written
+    let said = succeed("train-vae", &vae_flags(text(&run), "25"));
+    assert!(said.contains("from step 10"), "{said}");
+    assert_eq!(events::steps(&run.join("train"))["loss/total"], [5, 10, 15, 20, 25]);
+    assert_eq!(events::steps(&run.join("test"))["loss/total"], [25]);
+}
+
+#[test]
+fn pruning_counts_good_checkpoints_and_removes_a_damaged_one_beyond_them() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    succeed("train-vae", &vae_flags(text(&run), "20"));
+    let damaged = run.join("step-00000020/model.safetensors");
+    fs::write(&damaged, "no tensors").unwrap();
+    let keep_one = [vae_flags(text(&run), "13"), vec!["--keep", "1"]].concat();
+    assert!(succeed("train-vae", &keep_one).contains("from step 10"));
+    let left: Vec<_> = files(&run, "json").iter().map(|path| path.parent().unwrap().to_path_buf()).collect();
+    assert_eq!(left, [run.join("step-00000013")]);
+    assert!(succeed("train-vae", &vae_flags(text(&run), "14")).contains("from step 13"));
 }
 
 #[test]
