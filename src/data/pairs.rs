@@ -10,7 +10,7 @@ use crate::Result;
 use crate::features::FeatureFile;
 use crate::nn::Lengths;
 
-/// Input, estimate and target of every file of a set, in memory.
+/// Input, estimate and target of every file of a set, in memory: 1.6 GB for an hour at the default settings.
 pub struct PairDataset {
     pairs: Vec<Pair>,
 }
@@ -32,6 +32,7 @@ pub struct PairBatch {
     pub estimate: Option<Tensor<3>>,
     /// `[batch, frames, bins]`
     pub target: Tensor<3>,
+    /// Real frames of each item; what lies beyond is zero.
     pub lengths: Lengths,
 }
 
@@ -44,14 +45,14 @@ impl PairDataset {
     pub fn load(set: &FeatureSet, standardizer: Option<&Standardizer>) -> Result<Self> {
         let estimator = standardizer.map(|_| LinearEstimate::new(set.config())).transpose()?;
         let read = |path| -> Result<Pair> {
-            let features = FeatureFile::read(path)?;
+            let (logmel, target) = FeatureFile::read_spectra(path)?;
             Ok(Pair {
-                estimate: estimator.as_ref().map(|estimator| estimator.log_power(features.logmel.view())),
+                estimate: estimator.as_ref().map(|estimator| estimator.log_power(logmel.view())),
                 input: match standardizer {
-                    Some(standardizer) => standardizer.apply(features.logmel.view()),
-                    None => features.logmel,
+                    Some(standardizer) => standardizer.apply(logmel.view()),
+                    None => logmel,
                 },
-                target: features.logspec,
+                target,
             })
         };
         let pairs = set.entries.par_iter().map(|entry| read(&entry.path)).collect::<Result<Vec<_>>>()?;

@@ -68,6 +68,18 @@ impl FeatureFile {
         meta(&mut Npz::open(path, KIND)?, path)
     }
 
+    /// The log-mel spectrum, `[frames, n_filterbank]`, and the linear log-power spectrum, `[frames, n_fft / 2 + 1]`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), for what it reads.
+    pub fn read_spectra(path: &Path) -> Result<(Array2<f32>, Array2<f32>)> {
+        let mut npz = Npz::open(path, KIND)?;
+        let meta = meta(&mut npz, path)?;
+        let logspec = matrix(&mut npz, path, "logspec", meta.frames, meta.config.bins())?;
+        let logmel = matrix(&mut npz, path, "logmel", meta.frames, meta.config.n_filterbank)?;
+        Ok((logmel, logspec))
+    }
+
     /// The log-mel spectrum, `[frames, n_filterbank]`, and the description.
     ///
     /// # Errors

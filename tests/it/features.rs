@@ -235,6 +235,7 @@ fn feature_files_return_what_was_written() {
     assert_eq!(FeatureFile::read_meta(&path).unwrap(), features.meta);
     assert!(FeatureFile::read(&path).unwrap() == features);
     assert!(FeatureFile::read_logmel(&path).unwrap() == (features.logmel.clone(), features.meta.clone()));
+    assert!(FeatureFile::read_spectra(&path).unwrap() == (features.logmel.clone(), features.logspec.clone()));
     assert_eq!(features.meta.bands, BandSums::of(&features.logmel));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the file");
     // Any other reader of numpy's format finds the four arrays.
