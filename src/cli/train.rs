@@ -54,8 +54,11 @@ pub struct TrainFlags {
 
 /// The two feature sets of a run, checked against each other.
 pub struct Sets {
+    /// TRAIN_DIR.
     pub train: FeatureSet,
+    /// TEST_DIR.
     pub test: FeatureSet,
+    /// Band statistics of the training set.
     pub standardizer: Standardizer,
 }
 

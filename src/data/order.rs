@@ -20,7 +20,9 @@ pub struct Item {
 /// Where a sampler stands: so many items of this epoch are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
+    /// Epochs that are finished.
     pub epoch: u64,
+    /// Items of this epoch that have been given out.
     pub used: usize,
 }
 

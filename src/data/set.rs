@@ -17,22 +17,29 @@ pub const FEATURE_SUFFIX: &str = ".feat.npz";
 /// One feature file: where it is, its name relative to the folder, and what it says of itself.
 #[derive(Clone, Debug)]
 pub struct FeatureEntry {
+    /// Where it is.
     pub path: PathBuf,
+    /// Its path relative to the set's folder, with `/` between the parts.
     pub name: String,
+    /// What it says of itself.
     pub meta: FeatureMeta,
 }
 
 /// The feature files below a folder, sorted by name, all made with one configuration.
 #[derive(Clone, Debug)]
 pub struct FeatureSet {
+    /// The folder.
     pub root: PathBuf,
+    /// At least one, sorted by name.
     pub entries: Vec<FeatureEntry>,
 }
 
 /// What a run remembers of the data it was trained on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataIdentity {
+    /// Number of files.
     pub files: usize,
+    /// Frames of all files.
     pub frames: u64,
     /// SHA-256 over names and band sums, in hexadecimal. Moving the folder does not change it.
     pub hash: String,

@@ -11,7 +11,9 @@ use crate::{Error, Result};
 /// One deviation, not one per band: the constant bands of narrow-band speech would blow up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Standardizer {
+    /// Of each band, in nats of power: `[mels]`.
     pub mean: Vec<f32>,
+    /// Standard deviation about the bands' means, in nats of power.
     pub std: f32,
 }
 

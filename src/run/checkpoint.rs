@@ -27,7 +27,9 @@ pub struct About {
     pub position: Position,
     /// The last evaluation on the test set, by name; empty before the first.
     pub test: BTreeMap<String, f64>,
+    /// From log-mels to the network's input.
     pub standardizer: Standardizer,
+    /// The run's identity.
     pub config: RunConfig,
 }
 
@@ -60,7 +62,9 @@ impl About {
 /// A checkpoint folder whose description has been read; the tensors are read when asked for.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
+    /// The folder `step-N/`.
     pub path: PathBuf,
+    /// What `run.json` says.
     pub about: About,
 }
 

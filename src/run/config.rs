@@ -10,12 +10,19 @@ use crate::models::{CbhgConfig, ConvVaeConfig, LstmVaeConfig, VaeConfig};
 /// A run's identity. The total of steps, the device, logging and saving are free and not part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunConfig {
+    /// The network.
     pub model: ModelConfig,
+    /// What is minimised.
     pub objective: Objective,
+    /// How it is minimised.
     pub optimizer: AdamConfig,
+    /// The learning rate.
     pub schedule: Schedule,
+    /// What makes a step.
     pub batch: BatchConfig,
+    /// Of parameters, order and noise.
     pub seed: u64,
+    /// How the features of both data sets were made.
     pub features: FeatureConfig,
     /// What is trained on.
     pub data: DataIdentity,
@@ -28,8 +35,11 @@ pub struct RunConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "architecture", rename_all = "kebab-case")]
 pub enum ModelConfig {
+    /// The convolutional VAE.
     ConvVae(ConvVaeConfig),
+    /// The recurrent VAE.
     LstmVae(LstmVaeConfig),
+    /// The inverter.
     Cbhg(CbhgConfig),
 }
 
@@ -77,11 +87,13 @@ pub enum Objective {
 pub struct BetaVae {
     /// Weight of the KL divergence.
     pub beta: f64,
+    /// How the divergence is computed.
     #[serde(default)]
     pub kl: KlForm,
     /// Weight of [`mean_half_squared_norm`](crate::models::mean_half_squared_norm) of the model; 0 for none.
     #[serde(default)]
     pub l2: f64,
+    /// What the network is given.
     #[serde(default)]
     pub input: InputScale,
 }
@@ -133,9 +145,13 @@ pub enum InverterRecipe {
 /// Adam (Kingma & Ba 2015) and gradient clipping.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdamConfig {
+    /// Decay per step of the mean of gradients.
     pub beta1: f64,
+    /// Decay per step of the mean of their squares.
     pub beta2: f64,
+    /// Added to the square root of the mean of squares.
     pub epsilon: f64,
+    /// What is done to long gradients first.
     pub clipping: Clipping,
 }
 
@@ -150,6 +166,7 @@ impl Default for AdamConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clipping {
+    /// Gradients as they are.
     None,
     /// Of all gradients together.
     GlobalNorm(f64),
@@ -160,7 +177,9 @@ pub enum Clipping {
 /// Learning rate over time: half a cosine from `initial` to `last` over `decay_steps` steps, `last` from then on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
+    /// Rate of the first step.
     pub initial: f64,
+    /// Rate after `decay_steps` steps and for ever.
     pub last: f64,
     /// 0: constant at `initial`.
     pub decay_steps: u64,
@@ -185,6 +204,7 @@ impl Schedule {
 /// How many items make a step, and how long they are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BatchConfig {
+    /// Items of a step.
     pub size: usize,
     /// Frames of an item; 0 is the whole utterance.
     pub frames: usize,

@@ -9,6 +9,7 @@ use crate::data::Position;
 
 /// A model, its data and its loss.
 pub trait Task {
+    /// What is trained.
     type Model: Module;
 
     /// Draws the next batch and computes its loss. Randomness comes from the seed and `step` alone.

@@ -20,8 +20,11 @@ use crate::{Error, Result};
 pub struct Limits {
     /// Total, including steps of an earlier session.
     pub steps: u64,
+    /// Steps between reports of the training loss.
     pub log_every: u64,
+    /// Steps between evaluations on the test set.
     pub eval_every: u64,
+    /// Steps between checkpoints.
     pub save_every: u64,
     /// Checkpoints kept.
     pub keep: usize,
@@ -29,19 +32,22 @@ pub struct Limits {
 
 /// A model in training and all that its checkpoint holds.
 pub struct Session<M> {
+    /// Takes part in autodiff.
     pub model: M,
+    /// Its optimizer, with the moments so far.
     pub adam: Adam,
+    /// What `run.json` will say.
     pub about: About,
 }
 
 /// What the loop tells its caller.
 #[derive(Clone, Debug)]
 pub enum Report<'a> {
-    /// After every step.
+    /// After every step: how many are finished.
     Step { step: u64 },
-    /// Every `log_every` steps: means since the last report.
+    /// Every `log_every` steps: means by name since the last report, as [`Terms`](super::Terms) has them, and the rate.
     Training { step: u64, epoch: u64, terms: &'a BTreeMap<String, f64>, steps_per_second: f64 },
-    /// The test set's means.
+    /// The test set's means by name, as [`Task::evaluate`] gives them.
     Test { step: u64, terms: &'a BTreeMap<String, f64> },
     /// A checkpoint is on the disk.
     Saved { step: u64, path: PathBuf },
@@ -50,7 +56,9 @@ pub enum Report<'a> {
 /// Why the loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// All steps are done.
     Finished,
+    /// Asked to stop before that.
     Interrupted,
 }
 
