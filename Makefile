@@ -7,74 +7,84 @@
 #   make smoke                       the demo in seconds, for continuous integration
 #   make test-peers                  TensorBoard and numpy read what it left
 
+# A path as one word for the shell, whatever is in its name.
+quoted = '$(subst ','\'',$(1))'
+path = $(if $(filter ~/%,$(firstword $(1))),"$$HOME"/$(call quoted,$(subst ~/,,$(1))),$(call quoted,$(1)))
+
 ifeq ($(origin AUDIO), undefined)
 RUN ?= work/demo
 AUDIO := $(RUN)/corpus
 CORPUS := corpus
 else
-RUN ?= work/$(notdir $(abspath $(AUDIO)))
+NAME := $(shell basename -- "$$(cd -- $(call path,$(AUDIO)) 2>/dev/null && pwd || echo $(call path,$(AUDIO)))")
+RUN ?= work/$(NAME)
 endif
 DEVICE ?= auto
 PRESET ?= default
 CARGO ?= cargo
 PROFILE ?= release
-BIN = target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+BIN = $(call path,$(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE)))
 # CUDA is compiled in where there is a GPU to use it.
 CUDA := $(shell nvidia-smi >/dev/null 2>&1 && echo --features cuda)
-TRAIN = $(RUN)/features/train $(RUN)/features/test --device $(DEVICE) --preset $(PRESET)
-MODELS = --vae $(RUN)/vae --inverter $(RUN)/inverter --device $(DEVICE) --png
-OUT = $(RUN)/out
+FEATURES = $(call path,$(RUN)/features)
+VAE = $(call path,$(RUN)/vae)
+INVERTER = $(call path,$(RUN)/inverter)
+OUT = $(call path,$(RUN)/out)
+TRAIN = $(FEATURES)/train $(FEATURES)/test --device $(DEVICE) --preset $(PRESET)
+MODELS = --vae $(VAE) --inverter $(INVERTER) --device $(DEVICE) --png
 
 .PHONY: demo build corpus features vae inverter synth test test-peers smoke lint check-cuda clean
+# Stages run in the order in which they are named, also under `make -j`; cargo and the programs use all cores by themselves.
+.NOTPARALLEL:
 
-# Each stage is a make of its own, so that the order holds also under `make -j`.
-demo:
-	@$(MAKE) --no-print-directory build
-	@$(if $(CORPUS),$(MAKE) --no-print-directory corpus)
-	@$(MAKE) --no-print-directory features
-	@$(MAKE) --no-print-directory vae inverter -j1 PRESET=tiny VAE_STEPS=$(or $(STEPS),2000) INVERTER_STEPS=$(or $(STEPS),1000)
-	@$(MAKE) --no-print-directory synth
+demo: PRESET = tiny
+demo: VAE_STEPS = $(or $(STEPS),2000)
+demo: INVERTER_STEPS = $(or $(STEPS),1000)
+demo: build $(CORPUS) features vae inverter synth
 	@echo
-	@echo "Sounds and pictures are in $(OUT); in a picture the input is on top, then what was decoded, then what sounds:"
+	@echo "Sounds and pictures are in "$(OUT)"; in a picture the input is on top, then what was decoded, then what sounds:"
 	@ls $(OUT)/*.wav $(OUT)/*/*.wav
-	@echo "Training curves: tensorboard --logdir $(RUN)"
+	@echo "Training curves: tensorboard --logdir "$(call path,$(RUN))
 
 build:
 	$(CARGO) build --profile $(PROFILE) --bins $(CUDA)
 
 corpus: build
-	$(BIN)/make-corpus $(RUN)/corpus --overwrite $(CORPUS_FLAGS)
+	$(BIN)/make-corpus $(call path,$(RUN)/corpus) --overwrite $(CORPUS_FLAGS)
 
 features: build
-	$(BIN)/extract-features $(AUDIO) $(RUN)/features --overwrite
+	$(BIN)/extract-features $(call path,$(AUDIO)) $(FEATURES) --overwrite
 
 VAE_STEPS ?= $(STEPS)
 INVERTER_STEPS ?= $(STEPS)
 
 vae: build
-	$(BIN)/train-vae $(RUN)/vae $(TRAIN) $(if $(VAE_STEPS),--steps $(VAE_STEPS))
+	$(BIN)/train-vae $(VAE) $(TRAIN) $(if $(VAE_STEPS),--steps $(VAE_STEPS))
 
 inverter: build
-	$(BIN)/train-inverter $(RUN)/inverter $(TRAIN) $(if $(INVERTER_STEPS),--steps $(INVERTER_STEPS))
+	$(BIN)/train-inverter $(INVERTER) $(TRAIN) $(if $(INVERTER_STEPS),--steps $(INVERTER_STEPS))
 
 synth: build
-	@input="$$(find $(RUN)/features/test -name '*.feat.npz' | sort | head -n 1)" && set -x && \
+	@input="$$(find $(FEATURES)/test -name '*.feat.npz' | sort | head -n 1)" && set -x && \
 	$(BIN)/synth reconstruct $(MODELS) "$$input" $(OUT)/reconstruct.wav && \
-	$(BIN)/synth vocode --inverter $(RUN)/inverter --device $(DEVICE) --png "$$input" $(OUT)/vocode.wav && \
+	$(BIN)/synth vocode --inverter $(INVERTER) --device $(DEVICE) --png "$$input" $(OUT)/vocode.wav && \
 	$(BIN)/synth sample $(MODELS) --seconds 3 $(OUT)/sample.wav && \
 	$(BIN)/synth traverse $(MODELS) --latent 0 --steps 5 "$$input" $(OUT)/traverse && \
-	$(BIN)/synth encode --vae $(RUN)/vae --device $(DEVICE) "$$input" $(OUT)/codes.npz
+	$(BIN)/synth encode --vae $(VAE) --device $(DEVICE) "$$input" $(OUT)/codes.npz
 
 test:
 	$(CARGO) test
 
+SMOKE = PROFILE=dev RUN=work/smoke STEPS=30 DEVICE=cpu
 smoke:
 	rm -rf work/smoke
-	$(MAKE) demo PROFILE=dev RUN=work/smoke STEPS=30 DEVICE=cpu \
-		CORPUS_FLAGS="--speakers 2 --utterances 3 --seconds 1.5 --test-fraction 0.34"
+	$(MAKE) demo $(SMOKE) CORPUS_FLAGS="--speakers 2 --utterances 3 --seconds 1.5 --test-fraction 0.34"
 
-# What users read our files with: TensorBoard and numpy, pinned, in an environment of their own.
+# What users read our files with: TensorBoard and numpy, pinned, in an environment of their own. The VAE's run is put back to
+# its start, as if it had been killed before it saved: what was logged twice must be shown once.
 test-peers: smoke
+	rm -r work/smoke/vae/step-00000030
+	$(MAKE) vae $(SMOKE) PRESET=tiny
 	test -x work/venv/bin/python || python3 -m venv work/venv
 	work/venv/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-peers.txt
 	work/venv/bin/python scripts/check_peers.py work/smoke
