@@ -16,8 +16,8 @@ use vae_workshop::{Error, Result};
 
 /// Make sound with a trained VAE and a trained inverter.
 ///
-/// IN is a .wav, .ogg or .feat.npz file or a folder of them. A file named as OUT is replaced if it is there; in a folder OUT
-/// nothing is replaced without --overwrite.
+/// IN is a .wav, .ogg or .feat.npz file or a folder of them. A file named as OUT is replaced if it is there; in a
+/// folder OUT nothing is replaced without --overwrite.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {

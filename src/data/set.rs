@@ -112,9 +112,6 @@ pub(crate) fn require_same(one: &FeatureConfig, other: &FeatureConfig, of_one: &
 fn read_entry(root: &Path, name: &Path) -> Result<FeatureEntry> {
     let path = root.join(name);
     let meta = FeatureFile::read_meta(&path)?;
-    if !meta.bands.finite {
-        return Err(Error::file(&path, "holds values that are not finite; extract it again"));
-    }
     let name = name.to_string_lossy().replace('\\', "/");
     Ok(FeatureEntry { path, name, meta })
 }

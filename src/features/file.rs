@@ -110,7 +110,9 @@ fn meta(npz: &mut Npz, path: &Path) -> Result<FeatureMeta> {
     if shape.iter().map(|&n| n as u64).ne([meta.frames, bands as u64]) {
         return Err(wrong_shape(path, "logmel", &shape, &format!("[{}, {bands}]", meta.frames)));
     }
-    let wrong = if !is_gain(meta.gain) {
+    let wrong = if !meta.bands.finite {
+        "values that are not finite".to_string()
+    } else if !is_gain(meta.gain) {
         format!("a gain of {}", meta.gain)
     } else if !sums_are_possible(&meta) {
         format!("sums that {} frames of {bands} bands do not have", meta.frames)

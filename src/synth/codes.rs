@@ -74,12 +74,12 @@ impl Codes {
                 return Err(Error::file(path, format!("array {name} holds {value}, which is no latent")));
             }
         }
-        let wrong = if mean.dim() != scale.dim() {
-            format!("mean {:?} and scale {:?} differ in shape", mean.dim(), scale.dim())
-        } else if !meta.fits(mean.nrows()) {
+        let wrong = if !meta.fits(mean.nrows()) {
             let CodesMeta { segment_frames, hop, frames, .. } = meta;
             let described = format!("{frames} frames in segments of {segment_frames}, one every {hop}");
             format!("{} segments do not fit its description: {described}", mean.nrows())
+        } else if mean.dim() != scale.dim() {
+            format!("mean {:?} and scale {:?} differ in shape", mean.dim(), scale.dim())
         } else if !is_gain(meta.gain) {
             format!("array meta: a gain of {}", meta.gain)
         } else {

@@ -1,8 +1,8 @@
 //! From a spectrogram to codes, from codes to a spectrogram, from a spectrogram to sound.
 //!
-//! [`plan()`] says which input becomes which output, [`read_features`] takes audio or a feature file, [`VaeCodec`] encodes and
-//! decodes with a trained VAE, [`Codes`] is what lies between, [`Vocoder`] turns log-mels into sound with a trained inverter or
-//! without one, [`render`] writes that sound.
+//! [`plan()`] says which input becomes which output, [`read_features`] takes audio or a feature file, [`VaeCodec`]
+//! encodes and decodes with a trained VAE, [`Codes`] is what lies between, [`Vocoder`] turns log-mels into sound with
+//! a trained inverter or without one, [`render`] writes that sound.
 
 mod blend;
 mod codec;

@@ -44,12 +44,13 @@ pub struct Plan {
 
 /// Plans the outputs of `input`, a file or a folder of `.wav`, `.ogg` and `.feat.npz`.
 ///
-/// A file becomes `out`, which is replaced if it is there. Files below a folder keep their relative paths below `out`, and what
-/// is there already is left alone.
+/// A file becomes `out`, which is replaced if it is there. Files below a folder keep their relative paths below `out`,
+/// and what is there already is left alone.
 ///
 /// # Errors
-/// If there is no input; two would have the same output; an input would be overwritten; `out` lies inside the folder `input`, is
-/// a file where a folder is needed, or the other way round; or files in a folder exist and [`Outputs::overwrite`] is not set.
+/// If there is no input; two would have the same output; an input would be overwritten; `out` lies inside the folder
+/// `input`, is a file where a folder is needed, or the other way round; or files in a folder exist and
+/// [`Outputs::overwrite`] is not set.
 pub fn plan(input: &Path, out: &Path, outputs: &Outputs) -> Result<Plan> {
     let of_folder = fs::metadata(input).map_err(Error::io(input))?.is_dir();
     let into_folder = of_folder || matches!(outputs.shape, Shape::Folder(_));

@@ -10,8 +10,8 @@ use crate::features::{FeatureConfig, FeatureExtractor};
 use crate::picture::{PictureConfig, write_comparison_png};
 use crate::{Error, Result};
 
-/// Writes the sound of a log-mel spectrogram, and gives the log-mel spectrogram of that sound. `gain` is what the source was
-/// divided by; `source` is what an error of the spectrogram is about.
+/// Writes the sound of a log-mel spectrogram, and gives the log-mel spectrogram of that sound. `gain` is what the
+/// source was divided by; `source` is what an error of the spectrogram is about.
 ///
 /// # Shapes
 /// `[frames, mels]` in and out; there may be a frame more or less.

@@ -28,8 +28,9 @@ const CONTEXT: usize = 100;
 pub struct VocoderConfig {
     /// How phases are found.
     pub phase: PhaseConfig,
-    /// Log power is multiplied by this. `None`: 1.2 for a network's output, which is too smooth; 1 without a network. Without
-    /// one, [`Phase::PghiFast`] finds spectrum and phases together, but for any other value than 1 one after the other.
+    /// Log power is multiplied by this. `None`: 1.2 for a network's output, which is too smooth; 1 without a network.
+    /// Without one, [`Phase::PghiFast`] finds spectrum and phases together, but for any other value than 1 one after
+    /// the other.
     pub emphasis: Option<f32>,
     /// Scales the sound so that this is its largest absolute value. `None`: the source's gain.
     pub peak: Option<f32>,
