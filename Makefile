@@ -69,7 +69,7 @@ synth: build
 	$(BIN)/synth reconstruct $(MODELS) "$$input" $(OUT)/reconstruct.wav && \
 	$(BIN)/synth vocode --inverter $(INVERTER) --device $(DEVICE) --png "$$input" $(OUT)/vocode.wav && \
 	$(BIN)/synth sample $(MODELS) --seconds 3 $(OUT)/sample.wav && \
-	$(BIN)/synth traverse $(MODELS) --latent 0 --steps 5 "$$input" $(OUT)/traverse && \
+	$(BIN)/synth traverse $(MODELS) --latent 0 --steps 5 --overwrite "$$input" $(OUT)/traverse && \
 	$(BIN)/synth encode --vae $(VAE) --device $(DEVICE) "$$input" $(OUT)/codes.npz
 
 test:

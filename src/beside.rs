@@ -15,6 +15,14 @@ pub(crate) fn require_regular(path: &Path) -> Result<()> {
     if kind.is_file() { Ok(()) } else { Err(Error::file(path, "is not a regular file")) }
 }
 
+/// Makes the folder that a file will be written into.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be made.
+pub(crate) fn create_parent(path: &Path) -> Result<()> {
+    path.parent().map_or(Ok(()), |folder| fs::create_dir_all(folder).map_err(Error::io(folder)))
+}
+
 /// Lets `fill` write a file beside `path`, then renames it to `path`; if anything fails, neither is left. A link is written
 /// through, and nothing but a regular file is replaced.
 ///

@@ -50,5 +50,6 @@ pub mod random;
 pub mod run;
 pub mod synth;
 pub mod train;
+mod walk;
 
 pub use error::{Error, Result};

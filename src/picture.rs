@@ -1,4 +1,4 @@
-//! Spectrograms as pictures: PNG files, and RGB or PNG bytes for TensorBoard.
+//! Spectrograms as PNG files.
 //!
 //! Time runs to the right, low frequencies are at the bottom, and several spectrograms can be stacked to be compared
 //! under one colour scale. There are no axes and no text: the numbers belong to whoever shows the picture.
@@ -36,10 +36,10 @@ impl Default for PictureConfig {
 
 /// An RGB image, rows from the top, three bytes a pixel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
-    pub width: u32,
-    pub height: u32,
-    pub rgb: Vec<u8>,
+struct Picture {
+    width: u32,
+    height: u32,
+    rgb: Vec<u8>,
 }
 
 /// Between panels, after the end of a shorter one, and where a value is NaN or infinite: no colour of the map is grey.
@@ -52,7 +52,7 @@ const GREY: [u8; 3] = [128, 128, 128];
 ///
 /// # Panics
 /// If there is no spectrogram, or one has no frame or no bin.
-pub fn draw(spectrograms: &[ArrayView2<f32>], config: &PictureConfig) -> Picture {
+fn draw(spectrograms: &[ArrayView2<f32>], config: &PictureConfig) -> Picture {
     assert!(!spectrograms.is_empty(), "a picture of no spectrogram");
     for spectrogram in spectrograms {
         assert!(!spectrogram.is_empty(), "a picture of a spectrogram of shape {:?}", spectrogram.dim());
@@ -88,18 +88,10 @@ pub fn draw(spectrograms: &[ArrayView2<f32>], config: &PictureConfig) -> Picture
     Picture { width: pixels(width), height: pixels(height), rgb }
 }
 
-/// Draws one spectrogram into a PNG file. Like [`write_comparison_png`] with one panel.
-///
-/// # Errors
-/// [`Error::File`] if it has no frame or no bin, [`Error::Io`] if the file cannot be written.
-pub fn write_spectrogram_png(path: &Path, spectrogram: ArrayView2<f32>, config: &PictureConfig) -> Result<()> {
-    write_comparison_png(path, &[spectrogram], config)
-}
-
 /// Draws spectrograms below each other into a PNG file, such as an original above its reconstruction.
 ///
 /// # Shapes
-/// Each `[frames, bins]`, as in [`draw`].
+/// Each `[frames, bins]`, in a logarithmic unit (nats or dB); they may differ in both numbers.
 ///
 /// # Errors
 /// [`Error::File`] if one has no frame or no bin, [`Error::Io`] if the file cannot be written.
@@ -112,7 +104,7 @@ pub fn write_comparison_png(path: &Path, spectrograms: &[ArrayView2<f32>], confi
 
 impl Picture {
     /// The picture as the bytes of a PNG file.
-    pub fn png(&self) -> Vec<u8> {
+    fn png(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, self.width, self.height);
         encoder.set_color(png::ColorType::Rgb);
@@ -129,7 +121,7 @@ impl Picture {
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be written or renamed.
-    pub fn write_png(&self, path: &Path) -> Result<()> {
+    fn write_png(&self, path: &Path) -> Result<()> {
         write_beside(path, |file| file.write_all(&self.png()).map_err(Error::io(path)))
     }
 }

@@ -130,7 +130,7 @@ fn extract(args: &Args) -> Result<ExitCode> {
     refuse_existing(args, &items)?;
     if args.dry_run {
         cli::say(format_args!("{} files would be written, {} could not be read", items.len(), unreadable.len()));
-        return Ok(status(items.len(), unreadable.len()));
+        return Ok(cli::status(items.len(), unreadable.len()));
     }
 
     std::fs::create_dir_all(&args.target_dir).map_err(Error::io(&args.target_dir))?;
@@ -162,16 +162,7 @@ fn extract(args: &Args) -> Result<ExitCode> {
         cli::say(format_args!("interrupted: {} files are not done", items.len() - tally.written - tally.failed));
         return Ok(cli::interrupted(&interrupted));
     }
-    Ok(status(tally.written, failed))
-}
-
-/// 0 if all went well, 3 if some failed, 1 if nothing came out.
-fn status(done: usize, failed: usize) -> ExitCode {
-    match (done, failed) {
-        (0, _) => ExitCode::FAILURE,
-        (_, 0) => ExitCode::SUCCESS,
-        _ => ExitCode::from(cli::EXIT_SOME_FAILED),
-    }
+    Ok(cli::status(tally.written, failed))
 }
 
 /// Nobody's files are replaced unasked, and that is said before any work is done.

@@ -3,21 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use ndarray::{Array2, ArrayView2};
 use vae_workshop::cli;
+use vae_workshop::cli::synth::{PathFlags, SoundFlags, VaeFlag, for_each};
 use vae_workshop::cli::train::DeviceFlags;
-use vae_workshop::dsp::phase::{Phase, PhaseConfig};
-use vae_workshop::features::{FeatureConfig, FeatureExtractor, FeatureFile, Features};
-use vae_workshop::picture::{PictureConfig, write_comparison_png};
 use vae_workshop::synth::{
-    Codes, VaeCodec, Vocoder, VocoderConfig, band_correlation, describe, find_inputs, read_features, require_ending,
+    Codes, Item, Shape, VaeCodec, Vocoder, band_correlation, describe, draw_beside, own_config, read_features, render,
+    require_ending,
 };
-use vae_workshop::{Error, Result, device};
+use vae_workshop::{Error, Result};
 
 /// Make sound with a trained VAE and a trained inverter.
 ///
-/// IN is a .wav, .ogg or .feat.npz file or a folder of them; for a folder, OUT is a folder too.
+/// IN is a .wav, .ogg or .feat.npz file or a folder of them. A file named as OUT is replaced if it is there; in a
+/// folder OUT nothing is replaced without --overwrite.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -33,15 +33,15 @@ enum Command {
         vae: VaeFlag,
         #[command(flatten)]
         sound: SoundFlags,
-        input: PathBuf,
-        output: PathBuf,
+        #[command(flatten)]
+        paths: PathFlags,
     },
     /// Mel to linear to wave, without a VAE: what the inverter keeps of a sound.
     Vocode {
         #[command(flatten)]
         sound: SoundFlags,
-        input: PathBuf,
-        output: PathBuf,
+        #[command(flatten)]
+        paths: PathFlags,
     },
     /// Draw codes from the prior.
     Sample {
@@ -52,6 +52,8 @@ enum Command {
         /// Length of the sound.
         #[arg(long, default_value_t = 3.0)]
         seconds: f64,
+        /// A .wav file, which is replaced if it is there.
+        #[arg(value_name = "OUT")]
         output: PathBuf,
     },
     /// One latent moved through a range, the others as in IN: one sound a step.
@@ -69,8 +71,15 @@ enum Command {
         /// Number of values.
         #[arg(long, default_value_t = 7, value_name = "N")]
         steps: usize,
+        /// A .wav, .ogg or .feat.npz file, or a folder of them.
+        #[arg(value_name = "IN")]
         input: PathBuf,
+        /// Folder for the sounds; if IN is a folder, each input has a folder of its own in it.
+        #[arg(value_name = "OUT_DIR")]
         out_dir: PathBuf,
+        /// Replace files that exist in OUT_DIR.
+        #[arg(long)]
+        overwrite: bool,
     },
     /// Write the codes of a sound, to edit them in numpy.
     Encode {
@@ -78,8 +87,8 @@ enum Command {
         vae: VaeFlag,
         #[command(flatten)]
         compute: DeviceFlags,
-        input: PathBuf,
-        codes: PathBuf,
+        #[command(flatten)]
+        paths: PathFlags,
     },
     /// Turn a codes file into sound.
     Decode {
@@ -87,45 +96,15 @@ enum Command {
         vae: VaeFlag,
         #[command(flatten)]
         sound: SoundFlags,
+        /// A file that encode wrote.
+        #[arg(value_name = "CODES")]
         codes: PathBuf,
+        /// A .wav file, which is replaced if it is there.
+        #[arg(value_name = "OUT")]
         output: PathBuf,
     },
     /// Say what a run, a feature file or a codes file is.
     Inspect { path: PathBuf },
-}
-
-#[derive(Args)]
-struct VaeFlag {
-    /// Run of train-vae (its newest checkpoint is used), or one of its step-N folders.
-    #[arg(long, value_name = "DIR")]
-    vae: PathBuf,
-}
-
-#[derive(Args)]
-struct SoundFlags {
-    /// Run of train-inverter, or one of its step-N folders; `none` uses the KL mel inverse.
-    #[arg(long, value_name = "DIR|none", default_value = "none")]
-    inverter: PathBuf,
-    /// How phases are found: pghi-fast, fast-griffin-lim, pghi, griffin-lim or workshop (the original recipe).
-    #[arg(long, default_value_t = Phase::PghiFast, value_name = "RECIPE")]
-    phase: Phase,
-    /// Iterations of Griffin-Lim [default: 50]
-    #[arg(long, value_name = "N")]
-    iterations: Option<usize>,
-    /// Seed of random phases and samples.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Log power is multiplied by this before phases are found [default: 1.2 with a network, 1 without]
-    #[arg(long, value_name = "FACTOR")]
-    emphasis: Option<f32>,
-    /// Scale the sound to this peak instead of the source's level (1 is full scale).
-    #[arg(long, value_name = "PEAK")]
-    peak: Option<f32>,
-    /// Also write a picture beside each sound: the input if there is one, what was decoded, what sounds.
-    #[arg(long)]
-    png: bool,
-    #[command(flatten)]
-    compute: DeviceFlags,
 }
 
 fn main() -> ExitCode {
@@ -135,90 +114,15 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Reconstruct { vae, sound, input, output } => {
-            let (codec, vocoder) = sound.open_with(&vae)?;
-            for_each(&input, &output, "wav", |input, output| {
-                let features = read_features(input, codec.features(), codec.path())?;
-                let codes = codec.encode(features.logmel.view(), features.meta.gain);
-                let decoded = codec.decode(&codes)?;
-                let heard = sound.write(&vocoder, input, output, &decoded, codes.meta.gain, Some(&features))?;
-                report(output, &features.logmel, &[("decoded", decoded.view()), ("sound", heard.view())]);
-                Ok(())
-            })
+        Command::Reconstruct { vae, sound, paths } => reconstruct(&vae, &sound, &paths),
+        Command::Vocode { sound, paths } => vocode(&sound, &paths),
+        Command::Sample { vae, sound, seconds, output } => sample(&vae, sound, seconds, &output),
+        Command::Traverse { vae, sound, latent, range, steps, input, out_dir, overwrite } => {
+            let paths = PathFlags { input, output: out_dir, overwrite };
+            traverse(&vae, &sound, latent, &values(&range, steps)?, &paths)
         }
-        Command::Vocode { sound, input, output } => {
-            sound.validate()?;
-            device::limit_threads(sound.compute.threads)?;
-            let open = (!sound.is_none()).then(|| sound.open()).transpose()?;
-            for_each(&input, &output, "wav", |input, output| {
-                // Without a network there is no run to say how features are made: a feature file says it itself.
-                let vocoder = match &open {
-                    Some(vocoder) => vocoder,
-                    None => &Vocoder::without_network(&own_config(input)?, sound.config())?,
-                };
-                let features = read_features(input, vocoder.features(), &sound.inverter)?;
-                let heard =
-                    sound.write(vocoder, input, output, &features.logmel, features.meta.gain, Some(&features))?;
-                report(output, &features.logmel, &[("sound", heard.view())]);
-                Ok(())
-            })
-        }
-        Command::Sample { vae, sound, seconds, output } => {
-            cli::require_within("--seconds", seconds, 0.02..=3600.0)?;
-            require_ending(&output, "wav")?;
-            let (codec, vocoder) = sound.open_with(&vae)?;
-            let config = codec.features();
-            let frames = (seconds * f64::from(config.sample_rate) / config.hop_size as f64).round() as usize + 1;
-            let decoded = codec.decode(&codec.sample(frames, sound.seed))?;
-            let quiet = SoundFlags { peak: sound.peak.or(Some(0.9)), ..sound }; // no source, so no level to restore
-            let vocoder = vocoder.with_config(quiet.config());
-            quiet.write(&vocoder, &output, &output, &decoded, 1.0, None)?;
-            cli::say(format_args!("{}: {seconds} s from the prior", output.display()));
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Traverse { vae, sound, latent, range, steps, input, out_dir } => {
-            let [from, to] = range[..] else {
-                return Err(Error::Config("--range takes two numbers, as --range=-3,3".into()));
-            };
-            for end in [from, to] {
-                cli::require_within("--range", f64::from(end), -100.0..=100.0)?;
-            }
-            cli::require_within("--steps", steps as f64, 1.0..=1000.0)?;
-            let (codec, vocoder) = sound.open_with(&vae)?;
-            cli::require_within("--latent", latent as f64, 0.0..=(codec.latents() - 1) as f64)?;
-            let features = read_features(&input, codec.features(), codec.path())?;
-            let codes = codec.encode(features.logmel.view(), features.meta.gain);
-            for step in 0..steps {
-                let value = from + (to - from) * step as f32 / (steps - 1).max(1) as f32;
-                let mut moved = codes.clone();
-                moved.mean.column_mut(latent).fill(value);
-                let output = out_dir.join(format!("latent-{latent:02}_{step:02}_{value:+.2}.wav"));
-                sound.write(&vocoder, &input, &output, &codec.decode(&moved)?, codes.meta.gain, Some(&features))?;
-                cli::say(output.display());
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Encode { vae, compute, input, codes } => {
-            device::limit_threads(compute.threads)?;
-            let codec = VaeCodec::open(&vae.vae, &device::open(compute.device)?.device)?;
-            for_each(&input, &codes, "codes.npz", |input, output| {
-                let features = read_features(input, codec.features(), codec.path())?;
-                let found = codec.encode(features.logmel.view(), features.meta.gain);
-                cli::create_parent(output)?;
-                found.write(output)?;
-                let (segments, latents) = found.mean.dim();
-                cli::say(format_args!("{}: {segments} segments of {latents} latents", output.display()));
-                Ok(())
-            })
-        }
-        Command::Decode { vae, sound, codes, output } => {
-            require_ending(&output, "wav")?;
-            let (codec, vocoder) = sound.open_with(&vae)?;
-            let found = Codes::read(&codes)?;
-            sound.write(&vocoder, &codes, &output, &codec.decode(&found)?, found.meta.gain, None)?;
-            cli::say(output.display());
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Encode { vae, compute, paths } => encode(&vae, &compute, &paths),
+        Command::Decode { vae, sound, codes, output } => decode(&vae, &sound, &codes, &output),
         Command::Inspect { path } => {
             cli::say(describe(&path)?.trim_end());
             Ok(ExitCode::SUCCESS)
@@ -226,95 +130,114 @@ fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
-/// Works on every input. Where there are many, one that fails is reported and the others go on; the exit status tells.
-fn for_each(
-    input: &Path,
-    output: &Path,
-    ending: &str,
-    mut work: impl FnMut(&Path, &Path) -> Result<()>,
-) -> Result<ExitCode> {
-    let pairs = find_inputs(input, output, ending)?;
-    if let [(input, output)] = &pairs[..] {
-        return work(input, output).map(|()| ExitCode::SUCCESS);
-    }
-    let failed = pairs.iter().filter(|(input, output)| work(input, output).inspect_err(cli::complain).is_err()).count();
-    Ok(match failed {
-        0 => ExitCode::SUCCESS,
-        _ if failed == pairs.len() => ExitCode::FAILURE,
-        _ => ExitCode::from(cli::EXIT_SOME_FAILED),
+fn reconstruct(vae: &VaeFlag, sound: &SoundFlags, paths: &PathFlags) -> Result<ExitCode> {
+    sound.validate()?;
+    let plan = paths.plan(Shape::File("wav"), sound.png)?;
+    let (codec, vocoder) = sound.open_with(vae)?;
+    for_each(&plan, |Item { input, output }| {
+        let source = read_features(input, codec.features(), codec.path())?;
+        let decoded = codec.decode(&codec.encode(source.logmel.view(), source.meta.gain))?;
+        let heard = render(&vocoder, decoded.view(), source.meta.gain, input, output)?;
+        draw(sound, output, &[source.logmel.view(), decoded.view(), heard.view()])?;
+        report(output, &source.logmel, &[("decoded", decoded.view()), ("sound", heard.view())]);
+        Ok(())
     })
 }
 
-impl SoundFlags {
-    fn is_none(&self) -> bool {
-        self.inverter.as_os_str() == "none"
-    }
-
-    fn config(&self) -> VocoderConfig {
-        let recipe = self.phase.config(self.seed);
-        let iterations = self.iterations.unwrap_or(recipe.iterations);
-        VocoderConfig { phase: PhaseConfig { iterations, ..recipe }, emphasis: self.emphasis, peak: self.peak }
-    }
-
-    fn validate(&self) -> Result<()> {
-        self.emphasis.map_or(Ok(()), |value| cli::require_within("--emphasis", f64::from(value), 0.1..=4.0))?;
-        self.peak.map_or(Ok(()), |value| cli::require_within("--peak", f64::from(value), 0.001..=1.0))?;
-        self.iterations.map_or(Ok(()), |count| cli::require_within("--iterations", count as f64, 0.0..=10_000.0))
-    }
-
-    fn open(&self) -> Result<Vocoder> {
-        Vocoder::open(&self.inverter, self.config(), &device::open(self.compute.device)?.device)
-    }
-
-    /// The VAE and a vocoder for its features.
-    fn open_with(&self, vae: &VaeFlag) -> Result<(VaeCodec, Vocoder)> {
-        self.validate()?;
-        device::limit_threads(self.compute.threads)?;
-        let device = device::open(self.compute.device)?.device;
-        let codec = VaeCodec::open(&vae.vae, &device)?;
-        let vocoder = if self.is_none() {
-            Vocoder::without_network(codec.features(), self.config())?
-        } else {
-            Vocoder::open(&self.inverter, self.config(), &device)?
+fn vocode(sound: &SoundFlags, paths: &PathFlags) -> Result<ExitCode> {
+    sound.validate()?;
+    let plan = paths.plan(Shape::File("wav"), sound.png)?;
+    let inverter = sound.open()?;
+    for_each(&plan, |Item { input, output }| {
+        // Without a network there is no run to say how features are made: a feature file says it itself.
+        let vocoder = match &inverter {
+            Some(vocoder) => vocoder,
+            None => &Vocoder::without_network(&own_config(input)?, sound.config())?,
         };
-        vocoder.require(codec.features(), &self.inverter, codec.path())?;
-        Ok((codec, vocoder))
-    }
-
-    /// Writes the sound of a log-mel spectrogram, and its picture if asked for; gives the log-mel of what sounds. `input` is
-    /// what an error is about.
-    fn write(
-        &self,
-        vocoder: &Vocoder,
-        input: &Path,
-        output: &Path,
-        logmel: &Array2<f32>,
-        gain: f64,
-        source: Option<&Features>,
-    ) -> Result<Array2<f32>> {
-        let sound = vocoder.sound(logmel.view(), gain).map_err(|error| Error::file(input, error))?;
-        cli::create_parent(output)?;
-        sound.write(output)?;
-        let as_is = FeatureConfig { trim_silence_db: None, ..vocoder.features().clone() };
-        let heard = FeatureExtractor::new(as_is)?.extract(&sound)?.logmel;
-        if self.png {
-            let panels: Vec<ArrayView2<f32>> = source
-                .map(|features| features.logmel.view())
-                .into_iter()
-                .chain([logmel.view(), heard.view()])
-                .collect();
-            write_comparison_png(&output.with_extension("png"), &panels, &PictureConfig::default())?;
-        }
-        Ok(heard)
-    }
+        let source = read_features(input, vocoder.features(), &sound.inverter)?;
+        let heard = render(vocoder, source.logmel.view(), source.meta.gain, input, output)?;
+        draw(sound, output, &[source.logmel.view(), heard.view()])?;
+        report(output, &source.logmel, &[("sound", heard.view())]);
+        Ok(())
+    })
 }
 
-/// The feature configuration of a feature file, the default one for audio.
-fn own_config(input: &Path) -> Result<FeatureConfig> {
-    if input.extension().is_some_and(|extension| extension == "npz") {
-        return Ok(FeatureFile::read_meta(input)?.config);
+fn sample(vae: &VaeFlag, mut sound: SoundFlags, seconds: f64, output: &Path) -> Result<ExitCode> {
+    cli::require_within("--seconds", seconds, 0.02..=3600.0)?;
+    sound.validate()?;
+    require_ending(output, "wav")?;
+    sound.peak = sound.peak.or(Some(0.9)); // no source, so no level to restore
+    let (codec, vocoder) = sound.open_with(vae)?;
+    let config = codec.features();
+    let frames = (seconds * f64::from(config.sample_rate) / config.hop_size as f64).round() as usize + 1;
+    let decoded = codec.decode(&codec.sample(frames, sound.seed))?;
+    let heard = render(&vocoder, decoded.view(), 1.0, output, output)?;
+    draw(&sound, output, &[decoded.view(), heard.view()])?;
+    cli::say(format_args!("{}: {seconds} s from the prior", output.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The values that a latent takes one after the other.
+fn values(range: &[f32], steps: usize) -> Result<Vec<f32>> {
+    let [from, to] = *range else {
+        return Err(Error::Config("--range takes two numbers, as --range=-3,3".into()));
+    };
+    for end in [from, to] {
+        cli::require_within("--range", f64::from(end), -100.0..=100.0)?;
     }
-    Ok(FeatureConfig::default())
+    cli::require_within("--steps", steps as f64, 1.0..=1000.0)?;
+    Ok((0..steps).map(|step| from + (to - from) * step as f32 / (steps - 1).max(1) as f32).collect())
+}
+
+fn traverse(vae: &VaeFlag, sound: &SoundFlags, latent: usize, values: &[f32], paths: &PathFlags) -> Result<ExitCode> {
+    sound.validate()?;
+    let name = |(step, value): (usize, &f32)| format!("latent-{latent:02}_{step:02}_{value:+.2}.wav");
+    let names: Vec<String> = values.iter().enumerate().map(name).collect();
+    let plan = paths.plan(Shape::Folder(names.clone()), sound.png)?;
+    let (codec, vocoder) = sound.open_with(vae)?;
+    cli::require_within("--latent", latent as f64, 0.0..=(codec.latents() - 1) as f64)?;
+    for_each(&plan, |Item { input, output: folder }| {
+        let source = read_features(input, codec.features(), codec.path())?;
+        let mut codes = codec.encode(source.logmel.view(), source.meta.gain);
+        for (name, value) in names.iter().zip(values) {
+            codes.mean.column_mut(latent).fill(*value);
+            let (output, decoded) = (folder.join(name), codec.decode(&codes)?);
+            let heard = render(&vocoder, decoded.view(), source.meta.gain, input, &output)?;
+            draw(sound, &output, &[source.logmel.view(), decoded.view(), heard.view()])?;
+            cli::say(output.display());
+        }
+        Ok(())
+    })
+}
+
+fn encode(vae: &VaeFlag, compute: &DeviceFlags, paths: &PathFlags) -> Result<ExitCode> {
+    let plan = paths.plan(Shape::File("codes.npz"), false)?;
+    let codec = VaeCodec::open(&vae.vae, &compute.open()?)?;
+    for_each(&plan, |Item { input, output }| {
+        let source = read_features(input, codec.features(), codec.path())?;
+        let codes = codec.encode(source.logmel.view(), source.meta.gain);
+        codes.write(output)?;
+        let (segments, latents) = codes.mean.dim();
+        cli::say(format_args!("{}: {segments} segments of {latents} latents", output.display()));
+        Ok(())
+    })
+}
+
+fn decode(vae: &VaeFlag, sound: &SoundFlags, input: &Path, output: &Path) -> Result<ExitCode> {
+    sound.validate()?;
+    require_ending(output, "wav")?;
+    let codes = Codes::read(input)?;
+    let (codec, vocoder) = sound.open_with(vae)?;
+    let decoded = codec.decode(&codes).map_err(|error| Error::file(input, error))?;
+    let heard = render(&vocoder, decoded.view(), codes.meta.gain, input, output)?;
+    draw(sound, output, &[decoded.view(), heard.view()])?;
+    cli::say(output.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Draws what `--png` asks for.
+fn draw(sound: &SoundFlags, output: &Path, panels: &[ArrayView2<f32>]) -> Result<()> {
+    if sound.png { draw_beside(output, panels) } else { Ok(()) }
 }
 
 /// Says how much of the input's spectrogram is found again.

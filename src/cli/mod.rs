@@ -1,5 +1,6 @@
 //! What the binaries share: logging, progress, interruption and exit codes. The library below never prints.
 
+pub mod synth;
 pub mod train;
 
 use std::fmt::Display;
@@ -18,6 +19,15 @@ use crate::{Error, Result};
 
 /// Exit status of a run in which some files failed and the others were done.
 pub const EXIT_SOME_FAILED: u8 = 3;
+
+/// The exit status of work on many files: 0 if all went well, 3 if some failed, 1 if nothing came out.
+pub fn status(done: usize, failed: usize) -> ExitCode {
+    match (done, failed) {
+        (0, _) => ExitCode::FAILURE,
+        (_, 0) => ExitCode::SUCCESS,
+        _ => ExitCode::from(EXIT_SOME_FAILED),
+    }
+}
 
 /// Runs a binary's body with logging to standard error; an error is printed once, with its causes, and gives status 1.
 pub fn run(body: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
@@ -89,15 +99,4 @@ pub fn require_within(flag: &str, value: f64, range: RangeInclusive<f64>) -> Res
         return Ok(());
     }
     Err(Error::Config(format!("{flag} {value}: must be {} to {}", range.start(), range.end())))
-}
-
-/// Makes the folder that a file will be written into.
-///
-/// # Errors
-/// [`Error::Io`] if it cannot be made.
-pub fn create_parent(path: &std::path::Path) -> Result<()> {
-    match path.parent() {
-        Some(folder) => std::fs::create_dir_all(folder).map_err(Error::io(folder)),
-        None => Ok(()),
-    }
 }

@@ -27,6 +27,17 @@ pub struct DeviceFlags {
     pub threads: Option<usize>,
 }
 
+impl DeviceFlags {
+    /// Limits the threads and opens the device. Call once, before any computation.
+    ///
+    /// # Errors
+    /// As [`device::limit_threads`] and [`device::open`].
+    pub fn open(&self) -> Result<Device> {
+        device::limit_threads(self.threads)?;
+        Ok(device::open(self.device)?.device)
+    }
+}
+
 /// The folders and the flags of every training command.
 #[derive(Args, Clone, Debug)]
 pub struct TrainFlags {

@@ -15,5 +15,5 @@ pub use order::{Item, Position, Sampler};
 pub use pairs::{PairBatch, PairDataset};
 pub use segments::{SegmentDataset, cut_segments};
 pub(crate) use set::require_same;
-pub use set::{DataIdentity, FEATURE_SUFFIX, FeatureEntry, FeatureSet};
+pub use set::{DataIdentity, FeatureEntry, FeatureSet};
 pub use standardizer::Standardizer;

@@ -6,13 +6,10 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use walkdir::WalkDir;
 
-use crate::features::{FeatureConfig, FeatureFile, FeatureMeta};
+use crate::features::{FEATURE_SUFFIX, FeatureConfig, FeatureFile, FeatureMeta, is_features};
+use crate::walk::files_below;
 use crate::{Error, Result};
-
-/// File name ending of feature files.
-pub const FEATURE_SUFFIX: &str = ".feat.npz";
 
 /// One feature file: where it is, its name relative to the folder, and what it says of itself.
 #[derive(Clone, Debug)]
@@ -25,7 +22,7 @@ pub struct FeatureEntry {
     pub meta: FeatureMeta,
 }
 
-/// The feature files below a folder, sorted by name, all made with one configuration.
+/// The feature files below a folder, sorted by path, all made with one configuration.
 #[derive(Clone, Debug)]
 pub struct FeatureSet {
     /// The folder.
@@ -49,25 +46,19 @@ impl FeatureSet {
     /// Reads the metadata of every feature file below `root`.
     ///
     /// # Errors
-    /// If there is none, one cannot be read, one holds values that are not finite, or two differ in configuration.
+    /// If there is none, one or a folder cannot be read, one holds values that are not finite, or two differ in configuration.
     pub fn open(root: &Path) -> Result<Self> {
         if !root.is_dir() {
             return Err(Error::file(root, "is not a folder; give one that extract-features wrote"));
         }
-        let mut paths = Vec::new();
-        for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
-            let entry = entry.map_err(|error| Error::file(error.path().unwrap_or(root), &error))?;
-            if entry.file_type().is_file() && entry.file_name().to_string_lossy().ends_with(FEATURE_SUFFIX) {
-                paths.push(entry.into_path());
-            }
+        let found = files_below(root, is_features).require_some(|| {
+            Error::file(root, format!("holds no *{FEATURE_SUFFIX} files; make them with extract-features"))
+        })?;
+        // Training on a part of the data would be another run.
+        if let Some(error) = found.unreadable.into_iter().next() {
+            return Err(error);
         }
-        if paths.is_empty() {
-            return Err(Error::file(
-                root,
-                format!("holds no *{FEATURE_SUFFIX} files; make them with extract-features"),
-            ));
-        }
-        let entries = paths.into_par_iter().map(|path| read_entry(root, path)).collect::<Result<Vec<_>>>()?;
+        let entries = found.files.into_par_iter().map(|name| read_entry(root, &name)).collect::<Result<Vec<_>>>()?;
         let set = Self { root: root.to_path_buf(), entries };
         for entry in &set.entries {
             require_same(set.config(), &entry.meta.config, &set.entries[0].path, &entry.path)?;
@@ -125,12 +116,10 @@ pub(crate) fn require_same(one: &FeatureConfig, other: &FeatureConfig, of_one: &
     )))
 }
 
-fn read_entry(root: &Path, path: PathBuf) -> Result<FeatureEntry> {
+fn read_entry(root: &Path, name: &Path) -> Result<FeatureEntry> {
+    let path = root.join(name);
     let meta = FeatureFile::read_meta(&path)?;
-    if !meta.bands.finite {
-        return Err(Error::file(&path, "holds values that are not finite; extract it again"));
-    }
-    let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+    let name = name.to_string_lossy().replace('\\', "/");
     Ok(FeatureEntry { path, name, meta })
 }
 

@@ -1,12 +1,12 @@
 //! A folder of recordings: finding them, choosing speakers, splitting off test material, and where each output goes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
-use walkdir::WalkDir;
 
+use crate::walk::{Found, files_below, lies_inside};
 use crate::{Error, Result};
 
 /// What a flat folder is split by.
@@ -85,8 +85,10 @@ pub fn plan(audio_dir: &Path, target_dir: &Path, options: &PlanOptions) -> Resul
         return Err(Error::Config(format!("--split {} must be at least 0 and below 1", options.split)));
     }
     refuse_target_inside(audio_dir, target_dir)?;
-    let (found, unreadable) = find(audio_dir)?;
-    let kept = filter(audio_dir, &found, &options.filter_speakers)?;
+    let Found { files, unreadable } = files_below(audio_dir, is_audio).require_some(|| {
+        Error::Config(format!("the audio folder {} holds no .wav or .ogg files", audio_dir.display()))
+    })?;
+    let kept = filter(audio_dir, &files, &options.filter_speakers)?;
     let is_split = ["train", "test"].iter().any(|side| audio_dir.join(side).is_dir());
     let test = if is_split { BTreeSet::new() } else { choose_test(&kept, options)? };
 
@@ -112,41 +114,7 @@ pub fn plan(audio_dir: &Path, target_dir: &Path, options: &PlanOptions) -> Resul
     Ok(Plan { items, unreadable })
 }
 
-/// The recordings under `audio_dir` as sorted relative paths, and what could not be read on the way.
-///
-/// Files are told by their extension in any letter case. Links to folders are followed, except back to a folder that they
-/// lie in. Names that start with a dot are passed over: other systems leave such companions beside real recordings.
-fn find(audio_dir: &Path) -> Result<(Vec<PathBuf>, Vec<Error>)> {
-    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
-    let hidden =
-        |entry: &walkdir::DirEntry| entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".");
-    for entry in WalkDir::new(audio_dir).follow_links(true).into_iter().filter_entry(|entry| !hidden(entry)) {
-        match entry {
-            Ok(entry) if entry.file_type().is_file() && is_audio(entry.path()) => {
-                let relative = entry.path().strip_prefix(audio_dir).expect("the walk stays below its start");
-                found.push(relative.to_path_buf());
-            }
-            Ok(_) => {}
-            Err(e) if e.loop_ancestor().is_some() => tracing::warn!("{e}: not followed"),
-            // A broken link matters only if it should have been a recording or a folder of them.
-            Err(e) if e.path().is_some_and(|p| p.is_symlink() && p.extension().is_some() && !is_audio(p)) => {}
-            Err(e) => {
-                let path = e.path().unwrap_or(audio_dir).to_path_buf();
-                unreadable.push(Error::Io { path, source: e.into() });
-            }
-        }
-    }
-    if found.is_empty() {
-        return Err(match unreadable.into_iter().next() {
-            Some(error) => error,
-            None => Error::Config(format!("the audio folder {} holds no .wav or .ogg files", audio_dir.display())),
-        });
-    }
-    found.sort();
-    Ok((found, unreadable))
-}
-
-/// Whether the extension is one that [`Waveform::read`](crate::audio::Waveform::read) knows.
+/// Whether the extension is one that [`Waveform::read`](crate::audio::Waveform::read) knows, in any letter case.
 pub fn is_audio(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default();
     ["wav", "ogg"].iter().any(|known| extension.eq_ignore_ascii_case(known))
@@ -201,18 +169,7 @@ fn names(path: &Path) -> Vec<String> {
 
 /// Feature files among the recordings would be a mess to clean up.
 fn refuse_target_inside(audio_dir: &Path, target_dir: &Path) -> Result<()> {
-    let audio = audio_dir.canonicalize().map_err(Error::io(audio_dir))?;
-    let target = std::path::absolute(target_dir).map_err(Error::io(target_dir))?;
-    // Links are resolved as far as the path exists; the rest of it will be created.
-    let existing = target.ancestors().find_map(|a| Some((a.canonicalize().ok()?, target.strip_prefix(a).ok()?)));
-    let (mut resolved, rest) = existing.unwrap_or((target.clone(), Path::new("")));
-    for part in rest.components() {
-        match part {
-            Component::ParentDir => drop(resolved.pop()),
-            other => resolved.push(other),
-        }
-    }
-    if resolved.starts_with(&audio) {
+    if lies_inside(target_dir, audio_dir)? {
         return Err(Error::Config(format!(
             "the target folder {} lies inside the audio folder {}: choose one outside",
             target_dir.display(),

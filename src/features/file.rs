@@ -10,6 +10,14 @@ use super::{FeatureMeta, Features, VERSION};
 use crate::beside::write_beside;
 use crate::{Error, Result};
 
+/// How the names of feature files end, in any letter case.
+pub const FEATURE_SUFFIX: &str = ".feat.npz";
+
+/// Whether the name is that of a feature file.
+pub fn is_features(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().to_ascii_lowercase().ends_with(FEATURE_SUFFIX))
+}
+
 /// Reading and writing feature files: an uncompressed `.npz` of four arrays.
 ///
 /// | array | type | shape |
@@ -109,11 +117,37 @@ fn meta(npz: &mut Npz, path: &Path) -> Result<FeatureMeta> {
     if meta.frames == 0 {
         return Err(Error::file(path, "holds no frames: extract it again"));
     }
-    let bands = meta.config.n_filterbank;
-    if meta.bands.sum.len() != bands || meta.bands.sum_sq.len() != bands {
-        return Err(Error::file(path, format!("array meta: sums over {} bands, not {bands}", meta.bands.sum.len())));
+    // What is believed without reading the spectra: that so many frames are there, and what they add up to.
+    let (shape, bands) = (npz.shape("logmel")?, meta.config.n_filterbank);
+    if shape.iter().map(|&n| n as u64).ne([meta.frames, bands as u64]) {
+        return Err(wrong_shape(path, "logmel", &shape, &format!("[{}, {bands}]", meta.frames)));
     }
-    Ok(meta)
+    let wrong = if !meta.bands.finite {
+        "values that are not finite".to_string()
+    } else if !is_gain(meta.gain) {
+        format!("a gain of {}", meta.gain)
+    } else if !sums_are_possible(&meta) {
+        format!("sums that {} frames of {bands} bands do not have", meta.frames)
+    } else {
+        return Ok(meta);
+    };
+    Err(Error::file(path, format!("array meta: {wrong}: extract it again")))
+}
+
+/// Whether sound can be divided by it: a largest absolute value of samples, which are f32.
+pub(crate) fn is_gain(gain: f64) -> bool {
+    gain as f32 > 0.0 && (gain as f32).is_finite()
+}
+
+/// Whether the sums can be those of natural logarithms of powers, which lie within 100 of 0 wherever f32 can hold the power.
+fn sums_are_possible(meta: &FeatureMeta) -> bool {
+    const LARGEST: f64 = 1000.0;
+    let (bands, most) = (&meta.bands, meta.frames as f64 * LARGEST);
+    let per_band = [&bands.sum, &bands.sum_sq].iter().all(|sums| sums.len() == meta.config.n_filterbank);
+    bands.count == meta.frames
+        && per_band
+        && bands.sum.iter().all(|sum| sum.abs() <= most)
+        && bands.sum_sq.iter().all(|sum| (0.0..=most * LARGEST).contains(sum))
 }
 
 /// The array `name` in standard layout, once it has the shape `[frames, columns]` and all its values are finite.

@@ -8,7 +8,8 @@ pub(crate) mod npy;
 
 pub use config::FeatureConfig;
 pub use extract::FeatureExtractor;
-pub use file::FeatureFile;
+pub(crate) use file::is_gain;
+pub use file::{FEATURE_SUFFIX, FeatureFile, is_features};
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};

@@ -8,6 +8,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, ShapeBuilder};
+use zip::read::ZipFile;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
@@ -39,6 +40,14 @@ struct Header {
     descr: String,
     fortran_order: bool,
     shape: Vec<usize>,
+}
+
+/// An array about to be read.
+struct Entry<'a> {
+    source: ZipFile<'a, BufReader<File>>,
+    header: Header,
+    /// Bytes of values.
+    there: u64,
 }
 
 /// An array as it lies in the file.
@@ -76,8 +85,9 @@ impl Npz {
         let [rows, columns] = shape[..] else {
             return Err(Error::file(&self.path, format!("array {name} has the shape {shape:?}, not two dimensions")));
         };
+        // The reader checked that the values fill the shape, but an empty one may still be beyond what can be addressed.
         let array = Array2::from_shape_vec((rows, columns).set_f(fortran_order), values)
-            .expect("the reader checked that the values fill the shape");
+            .map_err(|e| Error::file(&self.path, format!("array {name} has the shape {shape:?}: {e}")))?;
         Ok(if fortran_order { array.as_standard_layout().into_owned() } else { array })
     }
 
@@ -86,12 +96,42 @@ impl Npz {
         self.array(name, &["|u1", "<u1", "u1"], |[byte]: [u8; 1]| byte)
     }
 
+    /// The shape of the f32 array `name`, without its values; as many bytes of them as it needs are there.
+    pub fn shape(&mut self, name: &str) -> Result<Vec<usize>> {
+        self.entry::<4>(name, &["<f4"]).map(|entry| entry.header.shape)
+    }
+
     fn array<T, const N: usize>(
         &mut self,
         name: &str,
         types: &[&str],
         decode: impl Fn([u8; N]) -> T,
     ) -> Result<RawArray<T>> {
+        let (path, file_len) = (self.path.clone(), self.file_len);
+        let damaged = |what: &dyn std::fmt::Display| Error::file(&path, format!("array {name}: {what}"));
+        let Entry { mut source, header, there } = self.entry::<N>(name, types)?;
+        // A deflated array may yet prove shorter than its directory entry says: it grows as the bytes arrive.
+        let mut values = Vec::with_capacity((there.min(file_len) as usize) / N);
+        let mut buffer = [0; 1 << 14];
+        loop {
+            // Reading on to the end makes the archive's checksum be verified.
+            let filled = fill(&mut source, &mut buffer).map_err(|e| damaged(&e))?;
+            values.extend(buffer[..filled].as_chunks::<N>().0.iter().map(|&bytes| decode(bytes)));
+            if values.len() * N > there as usize {
+                return Err(damaged(&"is longer than its shape"));
+            }
+            if filled < buffer.len() {
+                break;
+            }
+        }
+        if values.len() * N != there as usize {
+            return Err(damaged(&"is truncated"));
+        }
+        Ok(RawArray { shape: header.shape, fortran_order: header.fortran_order, values })
+    }
+
+    /// Opens the array `name` of values of `N` bytes and one of `types`, up to the first of its values.
+    fn entry<const N: usize>(&mut self, name: &str, types: &[&str]) -> Result<Entry<'_>> {
         let damaged = |what: &dyn std::fmt::Display| Error::file(&self.path, format!("array {name}: {what}"));
         let mut entry = match self.archive.by_name(&format!("{name}.npy")) {
             Ok(entry) => entry,
@@ -113,24 +153,7 @@ impl Npz {
         if bytes != Some(there) {
             return Err(damaged(&format!("has the shape {:?}, but {there} bytes of values", header.shape)));
         }
-        // A deflated array may yet prove shorter than its directory entry says: it grows as the bytes arrive.
-        let mut values = Vec::with_capacity((there.min(self.file_len) as usize) / N);
-        let mut buffer = [0; 1 << 14];
-        loop {
-            // Reading on to the end makes the archive's checksum be verified.
-            let filled = fill(&mut entry, &mut buffer).map_err(|e| damaged(&e))?;
-            values.extend(buffer[..filled].as_chunks::<N>().0.iter().map(|&bytes| decode(bytes)));
-            if values.len() * N > there as usize {
-                return Err(damaged(&"is longer than its shape"));
-            }
-            if filled < buffer.len() {
-                break;
-            }
-        }
-        if values.len() * N != there as usize {
-            return Err(damaged(&"is truncated"));
-        }
-        Ok(RawArray { shape: header.shape, fortran_order: header.fortran_order, values })
+        Ok(Entry { source: entry, header, there })
     }
 }
 

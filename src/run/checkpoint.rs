@@ -72,29 +72,28 @@ impl Checkpoint {
     /// Opens a checkpoint folder.
     ///
     /// # Errors
-    /// If a file is missing or `run.json` is damaged or of another version's form.
+    /// If `run.json` is missing, damaged or of another version's form.
     pub fn open(path: &Path) -> Result<Self> {
         let about_path = path.join(ABOUT);
         let text = fs::read_to_string(&about_path).map_err(Error::io(&about_path))?;
         let about: About = serde_json::from_str(&text)
             .map_err(|error| Error::file(&about_path, format!("not a run description this version reads: {error}")))?;
         about.validate().map_err(|error| Error::file(&about_path, error))?;
-        for name in [MODEL, OPTIMIZER] {
-            fs::metadata(path.join(name)).map_err(Error::io(path.join(name)))?;
-        }
         Ok(Self { path: path.to_path_buf(), about })
     }
 
-    /// Opens the newest readable checkpoint of `dir`, or `dir` itself if it is a checkpoint.
+    /// The newest checkpoint of `dir` whose model can be read, or `dir` itself if it is a checkpoint, with the model's
+    /// parameters. The optimizer's moments need not be there.
     ///
     /// # Errors
     /// If there is none.
-    pub fn latest(dir: &Path) -> Result<Self> {
+    pub fn with_model(dir: &Path) -> Result<(Self, NamedTensors)> {
+        let load = |checkpoint: Self| checkpoint.model().map(|model| (checkpoint, model));
         if dir.join(ABOUT).exists() {
-            return Self::open(dir);
+            return Self::open(dir).and_then(load);
         }
-        match super::RunDir::at(dir).latest()? {
-            Some(checkpoint) => Ok(checkpoint),
+        match super::RunDir::at(dir).newest(load)? {
+            Some(loaded) => Ok(loaded),
             None => Err(Error::file(dir, "holds no checkpoint (step-N folders); give the LOGDIR of a training run")),
         }
     }

@@ -46,17 +46,25 @@ impl RunDir {
         }
     }
 
-    /// The newest checkpoint that can be read, `None` if the folder has none at all. Damaged ones are named in the log.
+    /// The newest checkpoint that training can go on from, `None` if the folder has none at all. Damaged ones are named in
+    /// the log.
     ///
     /// # Errors
     /// If there are checkpoints but none can be read.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
+        self.newest(|found| found.model().and(found.optimizer()).map(|_| found))
+    }
+
+    /// What `load` makes of the newest checkpoint that it does not fail on: one that cannot be loaded must not hide an older
+    /// one that can. `None` if the folder has none at all; damaged ones are named in the log.
+    ///
+    /// # Errors
+    /// If there are checkpoints but none can be loaded.
+    pub fn newest<T>(&self, load: impl Fn(Checkpoint) -> Result<T>) -> Result<Option<T>> {
         let steps = self.steps()?;
         for &step in steps.iter().rev() {
-            let opened = Checkpoint::open(&self.step_path(step));
-            // The tensors count as well: a checkpoint that cannot be loaded must not hide an older one that can.
-            match opened.and_then(|found| found.model().and(found.optimizer()).map(|_| found)) {
-                Ok(checkpoint) => return Ok(Some(checkpoint)),
+            match Checkpoint::open(&self.step_path(step)).and_then(&load) {
+                Ok(loaded) => return Ok(Some(loaded)),
                 Err(error) => tracing::warn!("passing over a damaged checkpoint: {error}"),
             }
         }

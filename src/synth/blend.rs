@@ -12,7 +12,7 @@ use ndarray::{Array2, ArrayView2, Axis};
 ///
 /// # Panics
 /// If there is no segment, or they do not cover `frames`.
-pub fn cross_fade(segments: &[Array2<f32>], hop: usize, frames: usize) -> Array2<f32> {
+pub(super) fn cross_fade(segments: &[Array2<f32>], hop: usize, frames: usize) -> Array2<f32> {
     let (length, mels) = segments.first().expect("at least one segment").dim();
     let covered = (segments.len() - 1) * hop + length;
     assert!(hop <= length && frames <= covered, "{frames} frames, but the segments cover {covered}");

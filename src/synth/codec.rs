@@ -36,10 +36,9 @@ impl VaeCodec {
     /// # Errors
     /// If there is none, it cannot be read, or it is not a VAE's.
     pub fn open(dir: &Path, device: &Device) -> Result<Self> {
-        let checkpoint = Checkpoint::latest(dir)?;
+        let (checkpoint, tensors) = Checkpoint::with_model(dir)?;
         let config = checkpoint.require("VAE")?.vae().expect("the kind was checked");
         config.validate()?;
-        let tensors = checkpoint.model()?;
         let model = load_parameters(config.init(0, device), &tensors, &checkpoint.model_path())?;
         let fingerprint = Sha256::digest(tensors.to_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         let about = checkpoint.about;
@@ -100,14 +99,12 @@ impl VaeCodec {
     /// `[frames, mels]`
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if the codes are of another model.
+    /// [`Error::Mismatch`] if the codes are of another model, or cut otherwise than it cuts.
+    ///
+    /// # Panics
+    /// If there are more or fewer codes than their frames need, which [`Codes::read`] refuses.
     pub fn decode(&self, codes: &Codes) -> Result<Array2<f32>> {
-        if codes.meta.vae != self.fingerprint || codes.mean.ncols() != self.config.latents() {
-            return Err(Error::Mismatch(format!(
-                "these codes are of another VAE, or of another checkpoint of it, than {}; encode again",
-                self.path.display()
-            )));
-        }
+        self.require(codes)?;
         let (frames, mels) = (self.config.segment_frames(), self.config.n_mels());
         let mut segments = Vec::with_capacity(codes.mean.nrows());
         for batch in codes.mean.axis_chunks_iter(ndarray::Axis(0), BATCH) {
@@ -131,6 +128,27 @@ impl VaeCodec {
         let values = rng.sample_iter(StandardNormal).take(segments * self.config.latents()).collect();
         let mean = Array2::from_shape_vec((segments, self.config.latents()), values).expect("one row a segment");
         Codes { scale: Array2::zeros(mean.dim()), mean, meta }
+    }
+
+    /// Checks that codes are this model's, and cut as it cuts.
+    fn require(&self, codes: &Codes) -> Result<()> {
+        let (found, mine) = (&codes.meta, self.meta(codes.meta.frames, codes.meta.gain));
+        if found.vae != mine.vae || codes.mean.ncols() != self.latents() {
+            return Err(Error::Mismatch(format!(
+                "these codes are of another VAE, or of another checkpoint of it, than {}; encode again",
+                self.path.display()
+            )));
+        }
+        if *found != mine {
+            return Err(Error::Mismatch(format!(
+                "the meta of these codes was edited: {} has segments of {} frames, one every {}, and its own feature \
+                 settings; encode again and edit only mean",
+                self.path.display(),
+                mine.segment_frames,
+                mine.hop
+            )));
+        }
+        Ok(())
     }
 
     fn meta(&self, frames: usize, gain: f64) -> CodesMeta {

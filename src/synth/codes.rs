@@ -6,13 +6,15 @@ use ndarray::{Array2, ArrayView1};
 use ndarray_npy::NpzWriter;
 use serde::{Deserialize, Serialize};
 
-use crate::beside::write_beside;
-use crate::features::FeatureConfig;
+use crate::beside::{create_parent, write_beside};
 use crate::features::npy::{Kind, Npz};
+use crate::features::{FeatureConfig, is_gain};
 use crate::{Error, Result};
 
 /// Latents are near the standard normal; beyond this a decoder's arithmetic is no longer meaningful.
 const LARGEST: f32 = 1e4;
+/// In one segment; no model has as many.
+const MOST_FRAMES: usize = 1 << 16;
 
 /// The latents of a spectrogram, one row a segment.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,11 +43,12 @@ pub struct CodesMeta {
 }
 
 impl Codes {
-    /// Writes an `.npz` with `mean`, `scale` (f32) and `meta` (JSON as u8).
+    /// Writes an `.npz` with `mean`, `scale` (f32) and `meta` (JSON as u8), and makes its folder if need be.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
+        create_parent(path)?;
         let meta = serde_json::to_vec(&self.meta).expect("a description is plain data");
         write_beside(path, |file| {
             let mut npz = NpzWriter::new(file);
@@ -60,7 +63,7 @@ impl Codes {
     /// Reads what [`write`](Self::write) wrote; numpy may have changed the values in between.
     ///
     /// # Errors
-    /// If it is no codes file, damaged, or holds values that are not finite.
+    /// If it is no codes file, damaged, holds values that are not finite, or describes other codes than it holds.
     pub fn read(path: &Path) -> Result<Self> {
         let mut npz = Npz::open(path, Kind { what: "a codes file", fix: "make it with `synth encode`" })?;
         let meta: CodesMeta = serde_json::from_slice(&npz.bytes("meta")?.values)
@@ -71,19 +74,26 @@ impl Codes {
                 return Err(Error::file(path, format!("array {name} holds {value}, which is no latent")));
             }
         }
-        // The last segment begins before the end, and ends at it or after it.
-        let CodesMeta { segment_frames, hop, frames, .. } = meta;
-        let segments = if hop == 0 { 0 } else { frames.saturating_sub(segment_frames).div_ceil(hop) + 1 };
-        if mean.dim() != scale.dim() || mean.nrows() != segments || hop > segment_frames || frames == 0 {
-            return Err(Error::file(
-                path,
-                format!(
-                    "mean {:?} and scale {:?} do not fit its description: {segments} segments for {frames} frames",
-                    mean.dim(),
-                    scale.dim()
-                ),
-            ));
-        }
-        Ok(Self { mean, scale, meta })
+        let wrong = if !meta.fits(mean.nrows()) {
+            let CodesMeta { segment_frames, hop, frames, .. } = meta;
+            let described = format!("{frames} frames in segments of {segment_frames}, one every {hop}");
+            format!("{} segments do not fit its description: {described}", mean.nrows())
+        } else if mean.dim() != scale.dim() {
+            format!("mean {:?} and scale {:?} differ in shape", mean.dim(), scale.dim())
+        } else if !is_gain(meta.gain) {
+            format!("array meta: a gain of {}", meta.gain)
+        } else {
+            return Ok(Self { mean, scale, meta });
+        };
+        Err(Error::file(path, format!("{wrong}; encode again and edit only mean")))
+    }
+}
+
+impl CodesMeta {
+    /// Whether this many segments hold the frames: the last one begins before their end, and ends at it or after it.
+    fn fits(&self, segments: usize) -> bool {
+        let Some(before_last) = segments.checked_sub(1) else { return false };
+        let hops = (1..=self.segment_frames).contains(&self.hop) && self.segment_frames <= MOST_FRAMES;
+        hops && self.frames > 0 && self.frames.saturating_sub(self.segment_frames).div_ceil(self.hop) == before_last
     }
 }

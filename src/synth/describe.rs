@@ -4,9 +4,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::codes::Codes;
-use super::input::is_features;
 use crate::Result;
-use crate::features::FeatureFile;
+use crate::features::{FeatureFile, is_features};
 use crate::run::Checkpoint;
 
 /// A few lines about a run, a checkpoint folder, a feature file or a codes file.
@@ -19,9 +18,9 @@ pub fn describe(path: &Path) -> Result<String> {
         writeln!(text, "{name:<14} {value}").expect("writing to a string cannot fail");
     };
     if path.is_dir() {
-        let checkpoint = Checkpoint::latest(path)?;
+        let (checkpoint, tensors) = Checkpoint::with_model(path)?;
         let about = &checkpoint.about;
-        let parameters: usize = checkpoint.model()?.0.values().map(|(_, values)| values.len()).sum();
+        let parameters: usize = tensors.0.values().map(|(_, values)| values.len()).sum();
         line("run", &about.config.model.kind());
         line("checkpoint", &checkpoint.path.display());
         line("steps", &about.step);

@@ -1,18 +1,23 @@
 //! From a spectrogram to codes, from codes to a spectrogram, from a spectrogram to sound.
 //!
-//! [`read_features`] takes audio or a feature file, [`VaeCodec`] encodes and decodes with a trained VAE, [`Codes`] is what lies
-//! between, [`Vocoder`] turns log-mels into sound with a trained inverter or without one.
+//! [`plan()`] says which input becomes which output, [`read_features`] takes audio or a feature file, [`VaeCodec`]
+//! encodes and decodes with a trained VAE, [`Codes`] is what lies between, [`Vocoder`] turns log-mels into sound with
+//! a trained inverter or without one, [`render`] writes that sound.
 
 mod blend;
 mod codec;
 mod codes;
 mod describe;
 mod input;
+mod plan;
+mod render;
 mod vocoder;
 
-pub use blend::{band_correlation, cross_fade};
+pub use blend::band_correlation;
 pub use codec::VaeCodec;
 pub use codes::{Codes, CodesMeta};
 pub use describe::describe;
-pub use input::{find_inputs, read_features, require_ending};
+pub use input::{own_config, read_features};
+pub use plan::{Item, Outputs, Plan, Shape, plan, require_ending};
+pub use render::{draw_beside, render};
 pub use vocoder::{Vocoder, VocoderConfig};

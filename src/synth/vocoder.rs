@@ -29,6 +29,8 @@ pub struct VocoderConfig {
     /// How phases are found.
     pub phase: PhaseConfig,
     /// Log power is multiplied by this. `None`: 1.2 for a network's output, which is too smooth; 1 without a network.
+    /// Without one, [`Phase::PghiFast`] finds spectrum and phases together, but for any other value than 1 one after
+    /// the other.
     pub emphasis: Option<f32>,
     /// Scales the sound so that this is its largest absolute value. `None`: the source's gain.
     pub peak: Option<f32>,
@@ -71,7 +73,7 @@ impl Vocoder {
     /// # Errors
     /// If there is none, it cannot be read, or it is not an inverter's.
     pub fn open(dir: &Path, config: VocoderConfig, device: &Device) -> Result<Self> {
-        let checkpoint = Checkpoint::latest(dir)?;
+        let (checkpoint, tensors) = Checkpoint::with_model(dir)?;
         let (ModelConfig::Cbhg(model), Objective::SpectrumL1 { recipe }) =
             (checkpoint.require("inverter")?.clone(), &checkpoint.about.config.objective)
         else {
@@ -79,18 +81,13 @@ impl Vocoder {
         };
         model.validate()?;
         let network = Network {
-            model: load_parameters(model.init(0, device), &checkpoint.model()?, &checkpoint.model_path())?,
+            model: load_parameters(model.init(0, device), &tensors, &checkpoint.model_path())?,
             recipe: *recipe,
             standardizer: checkpoint.about.standardizer.clone(),
             device: device.clone(),
         };
         let plain = Self::without_network(&checkpoint.about.config.features, config)?;
         Ok(Self { network: Some(network), ..plain })
-    }
-
-    /// The same with other settings.
-    pub fn with_config(self, config: VocoderConfig) -> Self {
-        Self { config, ..self }
     }
 
     /// The features whose log-mels this vocoder understands.
@@ -110,7 +107,7 @@ impl Vocoder {
     ///
     /// # Shapes
     /// `[frames, mels] -> [frames, bins]`
-    pub fn linear(&self, logmel: ArrayView2<f32>) -> Array2<f32> {
+    fn linear(&self, logmel: ArrayView2<f32>) -> Array2<f32> {
         let Some(network) = &self.network else { return self.estimate.log_power(logmel) };
         match network.recipe {
             InverterRecipe::Workshop => network.predict(logmel),
@@ -132,17 +129,15 @@ impl Vocoder {
                 "a spectrogram of fewer than two frames has no sound: a longer recording is needed".into(),
             ));
         }
-        let emphasised = match (&self.network, self.config.emphasis, self.config.phase.phase) {
+        let emphasis = self.config.emphasis.unwrap_or(if self.network.is_some() { 1.2 } else { 1.0 });
+        let best = self.config.phase.phase == Phase::PghiFast;
+        let emphasised = if self.network.is_none() && emphasis == 1.0 && best {
             // Without a network the best recipe keeps to the mel bands, not to one guess at the linear spectrum.
-            (None, None, Phase::PghiFast) => {
-                let mel = logmel.mapv(f32::exp);
-                joint_reconstruct(mel.view(), self.estimate.inverse(), &self.stft, &self.config.phase)
-            }
-            (network, emphasis, _) => {
-                let emphasis = emphasis.unwrap_or(if network.is_some() { 1.2 } else { 1.0 });
-                let magnitude = self.linear(logmel).mapv_into(|log_power| (0.5 * emphasis * log_power).exp());
-                reconstruct(magnitude.view(), &self.stft, &self.config.phase)
-            }
+            let mel = logmel.mapv(f32::exp);
+            joint_reconstruct(mel.view(), self.estimate.inverse(), &self.stft, &self.config.phase)
+        } else {
+            let magnitude = self.linear(logmel).mapv_into(|log_power| (0.5 * emphasis * log_power).exp());
+            reconstruct(magnitude.view(), &self.stft, &self.config.phase)
         };
         let mut samples = de_emphasis(&emphasised, self.features.preemphasis);
         let loudest = |samples: &[f32]| samples.iter().fold(0.0f32, |most, sample| most.max(sample.abs()));

@@ -1,5 +1,6 @@
 //! The binaries, run as a user runs them, over a small corpus made once.
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -53,6 +54,21 @@ pub fn text(path: &Path) -> &str {
     path.to_str().expect("temporary paths are text")
 }
 
+/// A folder for what all tests share. Nothing drops it at the end of the process: what the last one left goes here and
+/// now, and another one that runs at the same time is waited for.
+pub fn lasting_folder() -> TempDir {
+    static HELD: OnceLock<File> = OnceLock::new();
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lasting");
+    HELD.get_or_init(|| {
+        fs::create_dir_all(&root).expect("the target folder can be written");
+        let lock = File::create(root.with_extension("lock")).expect("the target folder can be written");
+        lock.lock().expect("the file can be locked");
+        fs::remove_dir_all(&root).and_then(|()| fs::create_dir(&root)).expect("the target folder can be cleared");
+        lock
+    });
+    TempDir::new_in(&root).expect("a temporary folder")
+}
+
 /// A corpus of two speakers and its features, made once for all tests. Nothing may be written into it.
 pub struct Fixture {
     _folder: TempDir,
@@ -65,7 +81,7 @@ pub struct Fixture {
 pub fn fixture() -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
-        let folder = TempDir::new().expect("a temporary folder");
+        let folder = lasting_folder();
         let (corpus, features) = (folder.path().join("corpus"), folder.path().join("features"));
         let size = ["--speakers", "2", "--utterances", "3", "--seconds", "1.5", "--test-fraction", "0.34"];
         succeed("make-corpus", &[&[text(&corpus)], &size[..]].concat());

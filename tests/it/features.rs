@@ -275,6 +275,7 @@ fn files_that_are_no_feature_files_are_errors_that_say_what_is_wrong() {
 
     let mut npz = NpzWriter::new(fs::File::create(&path).unwrap());
     npz.add_array("meta", &ArrayView1::from(&serde_json::to_vec(&good.meta).unwrap())).unwrap();
+    npz.add_array("logmel", &good.logmel).unwrap();
     npz.add_array("au", &Array1::<f64>::zeros(good.au.len())).unwrap();
     npz.finish().unwrap();
     assert!(said().contains("au") && said().contains("<f8"), "{}", said());

@@ -9,6 +9,8 @@ mod faults;
 mod features;
 mod lstm;
 mod models;
+mod outputs;
 mod phase;
 mod pipeline;
+mod tampering;
 mod training;

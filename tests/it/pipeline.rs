@@ -9,14 +9,14 @@ use vae_workshop::features::FeatureFile;
 use vae_workshop::synth::Codes;
 use walkdir::WalkDir;
 
-use crate::env::{fail, fixture, succeed, text};
+use crate::env::{fail, fixture, lasting_folder, succeed, text};
 
 /// Both models trained for a moment, once for all tests.
 pub fn runs() -> &'static (TempDir, PathBuf, PathBuf) {
     static RUNS: OnceLock<(TempDir, PathBuf, PathBuf)> = OnceLock::new();
     RUNS.get_or_init(|| {
         let data = fixture();
-        let folder = TempDir::new().unwrap();
+        let folder = lasting_folder();
         let (vae, inverter) = (folder.path().join("vae"), folder.path().join("inverter"));
         let common = ["--device", "cpu", "--preset", "tiny"];
         let train = |name: &str, run: &Path, more: &[&str]| {

@@ -1,0 +1,133 @@
+//! The flags of `synth`, and the models that they name.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::train::DeviceFlags;
+use super::{complain, require_within, status};
+use crate::Result;
+use crate::dsp::phase::{Phase, PhaseConfig};
+use crate::synth::{Item, Outputs, Plan, Shape, VaeCodec, Vocoder, VocoderConfig, plan};
+
+/// Which VAE.
+#[derive(Args, Clone, Debug)]
+pub struct VaeFlag {
+    /// Run of train-vae (its newest checkpoint is used), or one of its step-N folders.
+    #[arg(long, value_name = "DIR")]
+    pub vae: PathBuf,
+}
+
+/// How spectrograms become sound.
+#[derive(Args, Clone, Debug)]
+pub struct SoundFlags {
+    /// Run of train-inverter, or one of its step-N folders; `none` uses the KL mel inverse.
+    #[arg(long, value_name = "DIR|none", default_value = "none")]
+    pub inverter: PathBuf,
+    /// How phases are found: pghi-fast, fast-griffin-lim, pghi, griffin-lim or workshop (the original recipe).
+    #[arg(long, default_value_t = Phase::PghiFast, value_name = "RECIPE")]
+    pub phase: Phase,
+    /// Iterations of Griffin-Lim [default: 50]
+    #[arg(long, value_name = "N")]
+    pub iterations: Option<usize>,
+    /// Seed of random phases and samples.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Log power is multiplied by this before phases are found [default: 1.2 with a network, 1 without]
+    #[arg(long, value_name = "FACTOR")]
+    pub emphasis: Option<f32>,
+    /// Scale the sound to this peak instead of the source's level (1 is full scale).
+    #[arg(long, value_name = "PEAK")]
+    pub peak: Option<f32>,
+    /// Also write a picture beside each sound: the input and what was decoded, where there are such, then what sounds.
+    #[arg(long)]
+    pub png: bool,
+    #[command(flatten)]
+    pub compute: DeviceFlags,
+}
+
+/// What is worked on and where it goes.
+#[derive(Args, Clone, Debug)]
+pub struct PathFlags {
+    /// A .wav, .ogg or .feat.npz file, or a folder of them.
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// For a file, a file, which is replaced if it is there; for a folder, a folder outside it.
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// Replace files that exist in the folder OUT.
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+impl PathFlags {
+    /// Plans an output of this shape for each input.
+    ///
+    /// # Errors
+    /// As [`plan()`].
+    pub fn plan(&self, shape: Shape, pictures: bool) -> Result<Plan> {
+        plan(&self.input, &self.output, &Outputs { shape, pictures, overwrite: self.overwrite })
+    }
+}
+
+impl SoundFlags {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] naming the flag and its range.
+    pub fn validate(&self) -> Result<()> {
+        self.emphasis.map_or(Ok(()), |value| require_within("--emphasis", f64::from(value), 0.1..=4.0))?;
+        self.peak.map_or(Ok(()), |value| require_within("--peak", f64::from(value), 0.001..=1.0))?;
+        self.iterations.map_or(Ok(()), |count| require_within("--iterations", count as f64, 0.0..=10_000.0))
+    }
+
+    /// How log power becomes sound.
+    pub fn config(&self) -> VocoderConfig {
+        let recipe = self.phase.config(self.seed);
+        let iterations = self.iterations.unwrap_or(recipe.iterations);
+        VocoderConfig { phase: PhaseConfig { iterations, ..recipe }, emphasis: self.emphasis, peak: self.peak }
+    }
+
+    /// The inverter, `None` if there is to be none.
+    ///
+    /// # Errors
+    /// If the device or the inverter cannot be opened.
+    pub fn open(&self) -> Result<Option<Vocoder>> {
+        let device = self.compute.open()?; // also without a network: a device that is not there is a mistake
+        (!self.is_none()).then(|| Vocoder::open(&self.inverter, self.config(), &device)).transpose()
+    }
+
+    /// The VAE and a vocoder for its features.
+    ///
+    /// # Errors
+    /// If the device, the VAE or the inverter cannot be opened, or the two were trained on different features.
+    pub fn open_with(&self, vae: &VaeFlag) -> Result<(VaeCodec, Vocoder)> {
+        let device = self.compute.open()?;
+        let codec = VaeCodec::open(&vae.vae, &device)?;
+        let vocoder = if self.is_none() {
+            Vocoder::without_network(codec.features(), self.config())?
+        } else {
+            Vocoder::open(&self.inverter, self.config(), &device)?
+        };
+        vocoder.require(codec.features(), &self.inverter, codec.path())?;
+        Ok((codec, vocoder))
+    }
+
+    fn is_none(&self) -> bool {
+        self.inverter.as_os_str() == "none"
+    }
+}
+
+/// Works on every input. Where there are many, one that fails is reported and the others go on; the exit status tells.
+///
+/// # Errors
+/// That of the only input.
+pub fn for_each(plan: &Plan, mut work: impl FnMut(&Item) -> Result<()>) -> Result<ExitCode> {
+    if let ([item], []) = (&plan.items[..], &plan.unreadable[..]) {
+        return work(item).map(|()| ExitCode::SUCCESS);
+    }
+    plan.unreadable.iter().for_each(complain);
+    let done = plan.items.iter().filter(|item| work(item).inspect_err(complain).is_ok()).count();
+    Ok(status(done, plan.items.len() - done + plan.unreadable.len()))
+}
