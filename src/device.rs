@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 
 use crate::{Error, Result};
@@ -64,6 +65,11 @@ pub fn open(choice: DeviceChoice) -> Result<OpenDevice> {
             cpu()
         })),
     }
+}
+
+/// Whether `device`, with autodiff or without, computes on the CPU.
+pub(crate) fn is_cpu(device: &Device) -> bool {
+    matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_))
 }
 
 /// Limits the CPU threads of the whole process; `None` leaves one per core. Call once, before any computation.

@@ -7,7 +7,7 @@
 //!    log-power spectra, kept in `.feat.npz` files that numpy reads ([`features::FeatureFile`]). [`dsp`] has the transforms.
 //! 3. [`data`] turns a folder of them into batches: blocks for the VAE, mel and linear spectra for the inverter.
 //! 4. [`train`] fits a model ([`models::Vae`], [`models::Cbhg`], made of the layers in [`nn`]) and leaves a run on disk
-//!    ([`run`]) that TensorBoard ([`board`]) can watch.
+//!    ([`run`]) that TensorBoard ([`board`]) can watch. [`kernels`] are the layers as the CPU computes them.
 //! 5. [`synth`] encodes, edits and decodes with the VAE, turns mel into linear spectra with the inverter, and finds phases.
 //!
 //! [`device`] opens the CPU or a GPU, [`random`] draws everything that is drawn, [`corpus`] speaks a corpus of its own,
@@ -43,6 +43,7 @@ pub mod device;
 pub mod dsp;
 mod error;
 pub mod features;
+pub mod kernels;
 pub mod models;
 pub mod nn;
 pub mod picture;

@@ -2,12 +2,12 @@
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::require_size;
 use crate::Result;
-use crate::nn::{BatchStatistics, BiGru, ConvBank, Highway, Init, Lengths, MaskedBatchNorm, TimeConv};
+use crate::nn::{After, BatchStatistics, BiGru, ConvBank, Highway, Init, Lengths, MaskedBatchNorm, TimeConv, dense};
 
 /// Sizes of a [`Cbhg`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,7 +92,7 @@ impl Cbhg {
     /// # Shapes
     /// `[batch, frames, mels] -> [batch, frames, bins]`; what comes back in the padding means nothing.
     pub fn forward(&self, x: Tensor<3>, lengths: &Lengths) -> Tensor<3> {
-        self.layers(x, lengths, |norm, x| norm.forward(x))
+        self.layers(x, lengths, |norm, x, after| norm.forward(x, lengths, after))
     }
 
     /// Training: batch normalisation uses this batch's statistics and updates the running ones.
@@ -101,7 +101,7 @@ impl Cbhg {
     /// As [`forward`](Self::forward).
     pub fn forward_train(&mut self, x: Tensor<3>, lengths: &Lengths) -> Tensor<3> {
         let mut statistics = Vec::new();
-        let y = self.layers(x, lengths, |norm, x| norm.forward_train(x, lengths, &mut statistics));
+        let y = self.layers(x, lengths, |norm, x, after| norm.forward_train(x, lengths, after, &mut statistics));
         self.absorb(statistics);
         y
     }
@@ -110,20 +110,17 @@ impl Cbhg {
         &self,
         x: Tensor<3>,
         lengths: &Lengths,
-        mut norm: impl FnMut(&MaskedBatchNorm, Tensor<3>) -> Tensor<3>,
+        mut norm: impl FnMut(&MaskedBatchNorm, Tensor<3>, After) -> Tensor<3>,
     ) -> Tensor<3> {
         let x = lengths.zero_padding(x);
-        let h = lengths.zero_padding(self.bank.forward(x.clone())); // [batch, frames, bank_size * channels]
-        let h = lengths.zero_padding(activation::relu(norm(&self.bank_norm, h)));
-        let h = max_with_next(h);
-        let h = lengths.zero_padding(self.project_down.forward(h)); // [batch, frames, channels]
-        let h = lengths.zero_padding(activation::relu(norm(&self.down_norm, h)));
-        let h = lengths.zero_padding(self.project_back.forward(h)); // [batch, frames, mels]
-        let mut h = self.widen.forward(norm(&self.back_norm, h) + x); // [batch, frames, channels]
+        let h = norm(&self.bank_norm, self.bank.forward(x.clone()), After::ReluMax); // [batch, frames, bank_size * channels]
+        let h = norm(&self.down_norm, self.project_down.forward(h), After::Relu); // [batch, frames, channels]
+        let h = norm(&self.back_norm, self.project_back.forward(h), After::Nothing); // [batch, frames, mels]
+        let mut h = dense(&self.widen, h + x, None); // [batch, frames, channels]
         for layer in &self.highway {
             h = layer.forward(h);
         }
-        self.output.forward(self.gru.forward(h, lengths)) // [batch, frames, bins]
+        dense(&self.output, self.gru.forward(h, lengths), None) // [batch, frames, bins]
     }
 
     fn absorb(&mut self, statistics: Vec<BatchStatistics>) {
@@ -132,14 +129,4 @@ impl Cbhg {
             norm.absorb(batch);
         }
     }
-}
-
-/// Maximum of each frame and the next; `x` is not negative, so zeros after the end change nothing.
-fn max_with_next(x: Tensor<3>) -> Tensor<3> {
-    let [batch, frames, channels] = x.dims();
-    if frames == 1 {
-        return x;
-    }
-    let next = x.clone().slice([0..batch, 1..frames, 0..channels]).pad([(0, 1), (0, 0)], 0.0f32);
-    x.max_pair(next)
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::gaussian::{BIN_FLOOR, Gaussian, HEAD_GAIN, LATENT_FLOOR, raw_for_unit_scale};
 use super::require_size;
-use crate::nn::Init;
-use crate::{Error, Result};
+use crate::nn::{Init, dense};
+use crate::{Error, Result, kernels};
 
 /// Slope of every leaky ReLU.
 const SLOPE: f64 = 0.1;
@@ -107,13 +107,15 @@ impl ConvVae {
     /// # Shapes
     /// `[batch, frames, mels] -> [batch, latents]`
     pub fn encode(&self, x: Tensor<3>) -> Gaussian<2> {
-        let mut h: Tensor<4> = x.unsqueeze_dim(1); // [batch, 1, frames, mels]
-        for layer in &self.encoder {
-            h = activation::leaky_relu(layer.forward(h), SLOPE);
-        } // [batch, c3, frames / 4, mels / 8]
-        let h: Tensor<2> = h.flatten(1, 3);
-        let h = activation::leaky_relu(self.encoder_hidden.forward(h), SLOPE); // [batch, hidden]
-        Gaussian::from_raw(self.mean.forward(h.clone()), self.raw_scale.forward(h), LATENT_FLOOR)
+        let h = if kernels::serve(&x.device()) {
+            kernels::flatten(self.encoder.iter().fold(kernels::pack(x), |h, layer| layer.kernel(h)))
+        } else {
+            let h: Tensor<4> = x.unsqueeze_dim(1); // [batch, 1, frames, mels]
+            let h = self.encoder.iter().fold(h, |h, layer| activation::leaky_relu(layer.forward(h), SLOPE));
+            h.flatten(1, 3) // [batch, c3 * frames / 4 * mels / 8]
+        };
+        let h = dense(&self.encoder_hidden, h, Some(SLOPE)); // [batch, hidden]
+        Gaussian::from_raw(dense(&self.mean, h.clone(), None), dense(&self.raw_scale, h, None), LATENT_FLOOR)
     }
 
     /// The distribution of each bin given the latents.
@@ -121,19 +123,25 @@ impl ConvVae {
     /// # Shapes
     /// `[batch, latents] -> [batch, frames, mels]`
     pub fn decode(&self, z: Tensor<2>) -> Gaussian<3> {
-        let h = activation::leaky_relu(self.decoder_hidden.forward(z), SLOPE); // [batch, hidden]
-        let h = activation::leaky_relu(self.decoder_grid.forward(h), SLOPE);
+        let h = dense(&self.decoder_hidden, z, Some(SLOPE)); // [batch, hidden]
+        let h = dense(&self.decoder_grid, h, Some(SLOPE));
         let [batch, flat] = h.dims();
         let [rows, columns] = self.grid;
-        let mut h = h.reshape([batch, flat / (rows * columns), rows, columns]);
-        for (index, layer) in self.decoder.iter().enumerate() {
-            h = layer.forward(h);
-            if index + 1 < self.decoder.len() {
-                h = activation::leaky_relu(h, SLOPE);
-            }
-        } // [batch, 2, frames, mels]
-        let [_, _, frames, mels] = h.dims();
-        let part = |index: usize| h.clone().slice([0..batch, index..index + 1]).reshape([batch, frames, mels]);
+        let slopes = [Some(SLOPE), Some(SLOPE), None];
+        let layers = || self.decoder.iter().zip(slopes);
+        let planes = if kernels::serve(&h.device()) {
+            let h = kernels::from_flat(h, self.grid);
+            let h = layers().fold(h, |h, (layer, slope)| layer.kernel(h, batch, slope));
+            kernels::unpack(h, batch)
+        } else {
+            let h = h.reshape([batch, flat / (rows * columns), rows, columns]);
+            let h = layers().fold(h, |h, (layer, slope)| match slope {
+                Some(slope) => activation::leaky_relu(layer.forward(h), slope),
+                None => layer.forward(h),
+            });
+            h.swap_dims(0, 1)
+        }; // [2, batch, frames, mels]
+        let part = |index: usize| planes.clone().narrow(0, index, 1).squeeze_dim(0);
         Gaussian::from_raw(part(0), part(1), BIN_FLOOR)
     }
 }
@@ -161,6 +169,16 @@ impl Conv {
     fn new(inputs: usize, outputs: usize, Geometry { kernel, stride }: Geometry, init: &mut Init) -> Self {
         let weight = init.he([outputs, inputs, kernel[0], kernel[1]], inputs * kernel[0] * kernel[1], SLOPE, 1.0);
         Self { weight, bias: init.constant([outputs], 0.0), stride }
+    }
+
+    /// With its leaky ReLU, from one padded grid to the next.
+    fn kernel(&self, x: Tensor<4>) -> Tensor<4> {
+        let [rows, batch, stored, _] = x.dims();
+        let [coarse, fine, row_taps, _] = self.weight.dims();
+        let [row_stride, _] = self.stride;
+        let (rows, columns) = (rows / row_stride, (stored - 2) / 2);
+        let grid = kernels::Grid { batch, rows, columns, row_stride, row_taps, fine, coarse };
+        kernels::convolve(x, self.weight.val(), self.bias.val(), grid, SLOPE)
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
@@ -195,6 +213,16 @@ impl Deconv {
         // PyTorch's fan-in of a transposed convolution: that of the convolution it mirrors. Counting only the taps that
         // reach a bin gives larger weights, which were measured to learn more slowly at first.
         init.he([inputs, outputs, frames, mels], outputs * frames * mels, SLOPE, gain)
+    }
+
+    /// With its leaky ReLU, if it has one, from one shared grid to the next.
+    fn kernel(&self, x: Tensor<3>, batch: usize, slope: Option<f64>) -> Tensor<3> {
+        let [rows, stored, _] = x.dims();
+        let [coarse, fine, row_taps, _] = self.weight.dims();
+        let [row_stride, _] = self.stride;
+        let columns = (stored - 1) / batch - 1;
+        let grid = kernels::Grid { batch, rows, columns, row_stride, row_taps, fine, coarse };
+        kernels::deconvolve(x, self.weight.val(), self.bias.val(), grid, slope.unwrap_or(1.0))
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {

@@ -2,6 +2,8 @@
 
 use burn::tensor::{Tensor, activation};
 
+use crate::kernels;
+
 /// Least standard deviation of a latent.
 pub(super) const LATENT_FLOOR: f64 = 1e-4;
 /// Least standard deviation of a bin: a learned scale makes the likelihood unbounded otherwise.
@@ -11,40 +13,76 @@ pub(super) const HEAD_GAIN: f64 = 0.1;
 /// Bound on the logarithm of a scale. In f32 the squares of `e^20` and `e^-20`, and what is divided by them, are finite.
 const MOST_LOG: f64 = 20.0;
 
-/// A normal distribution of independent values, described by mean and standard deviation of the same shape.
+/// A normal distribution of independent values.
 #[derive(Clone, Debug)]
 pub struct Gaussian<const D: usize> {
+    /// The mean of each value.
     pub mean: Tensor<D>,
-    pub scale: Tensor<D>,
+    spread: Tensor<D>,
+    link: Link,
+}
+
+/// How `spread` stands for the standard deviation.
+#[derive(Clone, Copy, Debug)]
+enum Link {
+    /// It is it.
+    Identity,
+    /// `floor + softplus(spread)`
+    Softplus { floor: f64 },
+    /// `exp(spread)`
+    Exp,
 }
 
 impl<const D: usize> Gaussian<D> {
-    /// From a network's two outputs: `scale = floor + softplus(raw)`, never below `floor`.
-    pub fn from_raw(mean: Tensor<D>, raw: Tensor<D>, floor: f64) -> Self {
-        Self { mean, scale: softplus(raw).add_scalar(floor) }
+    /// Of this mean and standard deviation, of the same shape.
+    pub fn new(mean: Tensor<D>, scale: Tensor<D>) -> Self {
+        Self { mean, spread: scale, link: Link::Identity }
     }
 
-    /// From a network's two outputs: `scale = exp(raw)`, with `raw` held between -20 and 20, far beyond what training
-    /// reaches, so that one wild step cannot make the loss infinite. Nothing else bounds it below.
+    /// From a network's two outputs: the standard deviation is `floor + softplus(raw)`, never below `floor`.
+    pub fn from_raw(mean: Tensor<D>, raw: Tensor<D>, floor: f64) -> Self {
+        Self { mean, spread: raw, link: Link::Softplus { floor } }
+    }
+
+    /// From a network's two outputs: the standard deviation is `exp(raw)`, with `raw` held between -20 and 20, far beyond
+    /// what training reaches, so that one wild step cannot make the loss infinite. Nothing else bounds it below.
     pub fn from_log(mean: Tensor<D>, raw: Tensor<D>) -> Self {
-        Self { mean, scale: raw.clamp(-MOST_LOG, MOST_LOG).exp() }
+        Self { mean, spread: raw, link: Link::Exp }
+    }
+
+    /// The standard deviation of each value.
+    pub fn scale(&self) -> Tensor<D> {
+        match self.link {
+            Link::Identity => self.spread.clone(),
+            Link::Softplus { floor } => softplus(self.spread.clone()).add_scalar(floor),
+            Link::Exp => self.spread.clone().clamp(-MOST_LOG, MOST_LOG).exp(),
+        }
     }
 
     /// `mean + scale * noise`, differentiable in both (Kingma & Welling 2014, section 2.4). `noise` is standard normal.
     pub fn sample(&self, noise: Tensor<D>) -> Tensor<D> {
-        self.mean.clone() + self.scale.clone() * noise
+        self.mean.clone() + self.scale() * noise
     }
 
-    /// Negative log-density of each value of `x`, in nats, including the constant `ln(2 pi) / 2`. Same shape as `x`.
-    pub fn negative_log_density(&self, x: Tensor<D>) -> Tensor<D> {
-        let z = (x - self.mean.clone()) / self.scale.clone();
+    /// Negative log-density of all of `x` together, in nats, including the constant `ln(2 pi) / 2` of each value; `[1]`.
+    ///
+    /// # Shapes
+    /// `x` like the mean.
+    pub fn negative_log_likelihood(&self, x: Tensor<D>) -> Tensor<1> {
+        if let Link::Softplus { floor } = self.link
+            && kernels::serve(&x.device())
+        {
+            return kernels::gaussian_nll(x, self.mean.clone(), self.spread.clone(), floor);
+        }
+        let scale = self.scale();
+        let z = (x - self.mean.clone()) / scale.clone();
         let half_ln_two_pi = 0.5 * (2.0 * std::f64::consts::PI).ln();
-        z.square().mul_scalar(0.5) + self.scale.clone().log().add_scalar(half_ln_two_pi)
+        (z.square().mul_scalar(0.5) + scale.log().add_scalar(half_ln_two_pi)).sum()
     }
 
     /// Kullback-Leibler divergence from the standard normal for each value, in nats (Kingma & Welling 2014, appendix B).
     pub fn kl_from_standard(&self) -> Tensor<D> {
-        let variance = self.scale.clone().square();
+        let variance = self.scale().square();
         (self.mean.clone().square() + variance.clone() - variance.log()).sub_scalar(1.0).mul_scalar(0.5)
     }
 
@@ -53,8 +91,9 @@ impl<const D: usize> Gaussian<D> {
     /// For samples of this distribution its mean is [`kl_from_standard`](Self::kl_from_standard): the estimate of the
     /// divergence from single samples (Kingma & Welling 2014, section 2.3, estimator A).
     pub fn log_ratio_to_standard(&self, z: Tensor<D>) -> Tensor<D> {
-        let own = (z.clone() - self.mean.clone()) / self.scale.clone();
-        (z.square() - own.square()).mul_scalar(0.5) - self.scale.clone().log()
+        let scale = self.scale();
+        let own = (z.clone() - self.mean.clone()) / scale.clone();
+        (z.square() - own.square()).mul_scalar(0.5) - scale.log()
     }
 }
 
@@ -79,10 +118,10 @@ mod tests {
 
     #[test]
     fn density_and_divergence_match_their_closed_forms() {
-        let gaussian = Gaussian { mean: row([1.0, 0.0]), scale: row([2.0, 1.0]) };
-        let nll = gaussian.negative_log_density(row([3.0, 0.0])).try_into_vec_as::<f32>().unwrap();
+        let gaussian = Gaussian::new(row([1.0, 0.0]), row([2.0, 1.0]));
+        let nll = gaussian.negative_log_likelihood(row([3.0, 0.0])).into_scalar::<f32>();
         let constant = 0.918_938_5; // ln(2 pi) / 2
-        assert!((nll[0] - (0.5 + 2f32.ln() + constant)).abs() < 1e-6 && (nll[1] - constant).abs() < 1e-6, "{nll:?}");
+        assert!((nll - (0.5 + 2f32.ln() + 2.0 * constant)).abs() < 1e-6, "{nll:?}");
         let kl = gaussian.kl_from_standard().try_into_vec_as::<f32>().unwrap();
         assert!((kl[0] - 0.5 * (1.0 + 4.0 - 4f32.ln() - 1.0)).abs() < 1e-6 && kl[1].abs() < 1e-6, "{kl:?}");
     }
@@ -92,8 +131,8 @@ mod tests {
         let gaussian = Gaussian::from_log(row([1.0, -1.0]), row([-1e30, 1e30]));
         let x = row([-3.0, 3.0]);
         let terms = [
-            gaussian.scale.clone(),
-            gaussian.negative_log_density(x.clone()),
+            gaussian.scale(),
+            gaussian.negative_log_likelihood(x.clone()),
             gaussian.kl_from_standard(),
             gaussian.log_ratio_to_standard(x),
         ];
@@ -101,28 +140,27 @@ mod tests {
             let found = term.try_into_vec_as::<f32>().unwrap();
             assert!(found.iter().all(|value| value.is_finite()), "{found:?}");
         }
-        let scale = Gaussian::from_log(row([0.0; 2]), row([0.0, -4.0])).scale.try_into_vec_as::<f32>().unwrap();
+        let scale = Gaussian::from_log(row([0.0; 2]), row([0.0, -4.0])).scale().try_into_vec_as::<f32>().unwrap();
         assert!((scale[0] - 1.0).abs() < 1e-6 && (scale[1] - (-4f32).exp()).abs() < 1e-6, "{scale:?}");
     }
 
     #[test]
     fn the_log_ratio_is_the_difference_of_two_densities() {
-        let gaussian = Gaussian { mean: row([1.0, 0.0]), scale: row([2.0, 1.0]) };
-        let standard = Gaussian { mean: row([0.0; 2]), scale: row([1.0; 2]) };
+        let gaussian = Gaussian::new(row([1.0, 0.0]), row([2.0, 1.0]));
+        let standard = Gaussian::new(row([0.0; 2]), row([1.0; 2]));
         let z = row([0.3, -1.7]);
         let ratio = gaussian.log_ratio_to_standard(z.clone()).try_into_vec_as::<f32>().unwrap();
-        let wanted = standard.negative_log_density(z.clone()) - gaussian.negative_log_density(z);
-        for (found, wanted) in ratio.iter().zip(wanted.try_into_vec_as::<f32>().unwrap()) {
-            assert!((found - wanted).abs() < 1e-6, "{found} {wanted}");
-        }
+        let density = |of: &Gaussian<1>| of.negative_log_likelihood(z.clone()).into_scalar::<f32>();
+        let wanted = density(&standard) - density(&gaussian);
+        assert!((ratio.iter().sum::<f32>() - wanted).abs() < 1e-6, "{ratio:?} {wanted}");
     }
 
     #[test]
     fn a_scale_stays_finite_and_above_its_floor_for_extreme_raw_values() {
         let gaussian = Gaussian::from_raw(row([0.0, 0.0]), row([-200.0, 200.0]), 0.1);
-        let scale = gaussian.scale.try_into_vec_as::<f32>().unwrap();
+        let scale = gaussian.scale().try_into_vec_as::<f32>().unwrap();
         assert!((scale[0] - 0.1).abs() < 1e-6 && (scale[1] - 200.1).abs() < 1e-3, "{scale:?}");
-        let unit = Gaussian::from_raw(row([0.0; 2]), row([raw_for_unit_scale(0.1) as f32; 2]), 0.1).scale;
+        let unit = Gaussian::from_raw(row([0.0; 2]), row([raw_for_unit_scale(0.1) as f32; 2]), 0.1).scale();
         assert!((unit.try_into_vec_as::<f32>().unwrap()[0] - 1.0).abs() < 1e-6);
     }
 }

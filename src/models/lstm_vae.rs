@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::gaussian::{BIN_FLOOR, Gaussian, HEAD_GAIN, LATENT_FLOOR, raw_for_unit_scale};
 use super::require_size;
 use crate::Result;
-use crate::nn::{Init, Lstm};
+use crate::nn::{Init, Lstm, dense};
 
 /// Sizes and form of an [`LstmVae`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,8 +116,11 @@ impl LstmVae {
     /// # Shapes
     /// `[batch, frames, mels] -> [batch, latents]`
     pub fn encode(&self, x: Tensor<3>) -> Gaussian<2> {
-        let last = self.encoder.forward(x).pop().expect("a segment has frames"); // [batch, cells]
-        self.scale.gaussian(self.mean.forward(last.clone()), self.raw_scale.forward(last), LATENT_FLOOR)
+        let states = self.encoder.forward(x); // [batch, frames, cells]
+        let [batch, frames, cells] = states.dims();
+        let last = states.slice([0..batch, frames - 1..frames]).reshape([batch, cells]);
+        let raw = dense(&self.raw_scale, last.clone(), None);
+        self.scale.gaussian(dense(&self.mean, last, None), raw, LATENT_FLOOR)
     }
 
     /// The distribution of each bin given the latents.
@@ -125,14 +128,8 @@ impl LstmVae {
     /// # Shapes
     /// `[batch, latents] -> [batch, frames, mels]`
     pub fn decode(&self, z: Tensor<2>) -> Gaussian<3> {
-        let states = Tensor::stack::<3>(self.decoder.forward_repeated(z, self.segment_frames), 1); // [batch, frames, cells]
-        let [batch, frames, cells] = states.dims();
-        let rows = states.reshape([batch * frames, cells]);
-        let bins = |head: &Linear| {
-            let bins = head.forward(rows.clone()); // [batch * frames, mels]
-            let mels = bins.dims()[1];
-            bins.reshape([batch, frames, mels])
-        };
-        self.scale.gaussian(bins(&self.bin_mean), bins(&self.bin_raw_scale), BIN_FLOOR)
+        let states = self.decoder.forward_repeated(z, self.segment_frames); // [batch, frames, cells]
+        let raw = dense(&self.bin_raw_scale, states.clone(), None);
+        self.scale.gaussian(dense(&self.bin_mean, states, None), raw, BIN_FLOOR)
     }
 }

@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::Init;
+use crate::kernels;
 
 /// Convolution over time, stride 1, no bias, output as long as the input: `floor((width - 1) / 2)` zeros on the left, the
 /// rest right.
@@ -23,6 +24,9 @@ impl TimeConv {
     /// # Shapes
     /// `[batch, frames, inputs] -> [batch, frames, outputs]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        if kernels::serve(&x.device()) {
+            return kernels::time_conv(x, self.weight.val(), self.width);
+        }
         let [batch, frames, inputs] = x.dims();
         let outputs = self.weight.dims()[1] / self.width;
         let (left, right) = padding(self.width);
@@ -52,6 +56,10 @@ impl ConvBank {
     /// # Shapes
     /// `[batch, frames, inputs] -> [batch, frames, K * outputs]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        if kernels::serve(&x.device()) {
+            let weights = Tensor::cat(self.weights.iter().map(Param::val).collect(), 0);
+            return kernels::bank(x, weights, self.weights.len());
+        }
         let [batch, frames, inputs] = x.dims();
         let (left, right) = padding(self.weights.len());
         let padded = x.pad([(left, right), (0, 0)], 0.0f32); // [batch, frames + K - 1, inputs]

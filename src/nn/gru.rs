@@ -5,6 +5,7 @@ use burn::tensor::{Tensor, activation};
 
 use super::steps::steps;
 use super::{Init, Lengths};
+use crate::kernels;
 
 /// Bidirectional GRU (Cho et al. 2014; the reset gate acts after the recurrent product, as in cuDNN and PyTorch).
 ///
@@ -37,6 +38,10 @@ impl BiGru {
     /// # Shapes
     /// `[batch, frames, inputs] -> [batch, frames, 2 * cells]`; the padding of the result is zero.
     pub fn forward(&self, x: Tensor<3>, lengths: &Lengths) -> Tensor<3> {
+        if kernels::serve(&x.device()) {
+            let weights = [self.weight_input.val(), self.weight_hidden.val()];
+            return kernels::gru(x, weights, [self.bias_input.val(), self.bias_hidden.val()], lengths.each());
+        }
         let [batch, frames, inputs] = x.dims();
         let [_, cells, _] = self.weight_hidden.dims();
         let time_major = |x: Tensor<3>| x.swap_dims(0, 1).reshape([1, frames * batch, inputs]);

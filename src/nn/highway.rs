@@ -5,6 +5,7 @@ use burn::nn::Linear;
 use burn::tensor::{Tensor, activation};
 
 use super::Init;
+use crate::kernels;
 
 /// `t relu(W x) + (1 - t) x` with the gate `t = sigmoid(V x)` (Srivastava et al. 2015).
 ///
@@ -26,6 +27,10 @@ impl Highway {
     /// # Shapes
     /// `[batch, frames, channels]` in and out.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        if kernels::serve(&x.device()) {
+            let of = |layer: &Linear| (layer.weight.val(), layer.bias.as_ref().expect("made with a bias").val());
+            return kernels::highway(x, of(&self.transform), of(&self.gate));
+        }
         let gate = activation::sigmoid(self.gate.forward(x.clone()));
         let change = activation::relu(self.transform.forward(x.clone())) - x.clone();
         x + gate * change

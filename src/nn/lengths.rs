@@ -35,6 +35,11 @@ impl Lengths {
         }
     }
 
+    /// The number of real frames in each sequence.
+    pub fn each(&self) -> &[usize] {
+        &self.lengths
+    }
+
     /// The number of real frames in the whole batch.
     pub fn valid_frames(&self) -> usize {
         self.lengths.iter().sum()

@@ -5,6 +5,7 @@ use burn::tensor::{Tensor, activation};
 
 use super::Init;
 use super::steps::steps;
+use crate::kernels;
 
 /// LSTM (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000), from a state of zeros.
 ///
@@ -34,9 +35,12 @@ impl Lstm {
     /// The hidden state after each frame. The input's projection for all frames is one matrix product.
     ///
     /// # Shapes
-    /// `[batch, frames, inputs]` to `frames` states of `[batch, cells]`.
-    pub fn forward(&self, x: Tensor<3>) -> Vec<Tensor<2>> {
+    /// `[batch, frames, inputs] -> [batch, frames, cells]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, frames, inputs] = x.dims();
+        if kernels::serve(&x.device()) {
+            return self.kernel(x, frames);
+        }
         let flat = x.swap_dims(0, 1).reshape([frames * batch, inputs]);
         let gates = self.project(flat); // [frames * batch, 4 cells]
         let columns = gates.dims()[1];
@@ -46,9 +50,16 @@ impl Lstm {
     /// The hidden state after each of `frames` frames that all bring the same input, which is projected once.
     ///
     /// # Shapes
-    /// `[batch, inputs]` to `frames` states of `[batch, cells]`.
-    pub fn forward_repeated(&self, x: Tensor<2>, frames: usize) -> Vec<Tensor<2>> {
+    /// `[batch, inputs] -> [batch, frames, cells]`
+    pub fn forward_repeated(&self, x: Tensor<2>, frames: usize) -> Tensor<3> {
+        if kernels::serve(&x.device()) {
+            return self.kernel(x.unsqueeze_dim(1), frames);
+        }
         self.run(vec![self.project(x); frames])
+    }
+
+    fn kernel(&self, x: Tensor<3>, frames: usize) -> Tensor<3> {
+        kernels::lstm(x, [self.weight_input.val(), self.weight_hidden.val()], self.bias.val(), frames)
     }
 
     /// The input's part of all gates: `[rows, inputs] -> [rows, 4 * cells]`.
@@ -56,8 +67,8 @@ impl Lstm {
         x.matmul(self.weight_input.val()) + self.bias.val().unsqueeze()
     }
 
-    /// From each frame's projected input `[batch, 4 * cells]` to the states.
-    fn run(&self, inputs: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
+    /// From each frame's projected input `[batch, 4 * cells]` to the states `[batch, frames, cells]`.
+    fn run(&self, inputs: Vec<Tensor<2>>) -> Tensor<3> {
         let cells = self.weight_hidden.dims()[0];
         let mut states: Vec<Tensor<2>> = Vec::with_capacity(inputs.len());
         let mut memory: Option<Tensor<2>> = None; // [batch, cells]; none is zeros, which would be multiplied for nothing
@@ -75,6 +86,6 @@ impl Lstm {
             states.push(activation::sigmoid(gate(3)) * new.clone().tanh());
             memory = Some(new);
         }
-        states
+        Tensor::stack(states, 1)
     }
 }

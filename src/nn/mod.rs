@@ -4,6 +4,7 @@
 //! Tensors are `[batch, frames, channels]`.
 
 mod conv;
+mod dense;
 mod gru;
 mod highway;
 mod init;
@@ -13,9 +14,10 @@ mod norm;
 mod steps;
 
 pub use conv::{ConvBank, TimeConv};
+pub use dense::dense;
 pub use gru::BiGru;
 pub use highway::Highway;
 pub use init::Init;
 pub use lengths::Lengths;
 pub use lstm::Lstm;
-pub use norm::{BatchStatistics, MaskedBatchNorm};
+pub use norm::{After, BatchStatistics, MaskedBatchNorm};

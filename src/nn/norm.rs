@@ -1,9 +1,10 @@
 //! Batch normalisation that does not see padding.
 
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, activation};
 
 use super::{Init, Lengths};
+use crate::kernels;
 
 /// Batch normalisation over batch and time (Ioffe & Szegedy 2015), statistics over real frames only.
 ///
@@ -14,6 +15,17 @@ pub struct MaskedBatchNorm {
     beta: Param<Tensor<1>>,
     running_mean: Param<Tensor<1>>,
     running_variance: Param<Tensor<1>>,
+}
+
+/// What follows a normalisation, computed with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Nothing.
+    Nothing,
+    /// ReLU.
+    Relu,
+    /// ReLU, then the maximum of each frame and the next.
+    ReluMax,
 }
 
 /// Mean and variance of each channel in one batch, `[channels]` each, without autodiff.
@@ -42,10 +54,22 @@ impl MaskedBatchNorm {
     /// Normalises with the statistics of this batch, which are appended to `statistics` for [`absorb`](Self::absorb).
     ///
     /// # Shapes
-    /// `[batch, frames, channels]` in and out. The padding of `x` must be zero; that of the result is not.
-    pub fn forward_train(&self, x: Tensor<3>, lengths: &Lengths, statistics: &mut Vec<BatchStatistics>) -> Tensor<3> {
+    /// `[batch, frames, channels]` in and out. What `x` holds in the padding means nothing; that of the result is zero.
+    pub fn forward_train(
+        &self,
+        x: Tensor<3>,
+        lengths: &Lengths,
+        after: After,
+        statistics: &mut Vec<BatchStatistics>,
+    ) -> Tensor<3> {
+        if kernels::serve(&x.device()) {
+            let parameters = [self.gamma.val(), self.beta.val()];
+            let (y, [mean, variance]) = kernels::batch_norm(x, parameters, EPSILON, lengths.each(), after);
+            statistics.push(BatchStatistics { mean, variance });
+            return y;
+        }
         let count = lengths.valid_frames() as f64;
-        let mean = x.clone().sum_dims(&[0, 1]).div_scalar(count); // [1, 1, channels]
+        let mean = lengths.zero_padding(x.clone()).sum_dims(&[0, 1]).div_scalar(count); // [1, 1, channels]
         let centred = x - mean.clone();
         let variance = lengths.zero_padding(centred.clone()).square().sum_dims(&[0, 1]).div_scalar(count);
         let channels = mean.dims()[2];
@@ -54,18 +78,21 @@ impl MaskedBatchNorm {
             variance: variance.clone().inner().reshape([channels]),
         });
         let scale = self.gamma.val().reshape([1, 1, channels]) / variance.add_scalar(EPSILON).sqrt();
-        centred * scale + self.beta.val().reshape([1, 1, channels])
+        after.apply(centred * scale + self.beta.val().reshape([1, 1, channels]), lengths)
     }
 
     /// Normalises with the running statistics.
     ///
     /// # Shapes
-    /// `[batch, frames, channels]` in and out.
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    /// As [`forward_train`](Self::forward_train).
+    pub fn forward(&self, x: Tensor<3>, lengths: &Lengths, after: After) -> Tensor<3> {
         let channels = self.gamma.dims()[0];
         let scale = self.gamma.val() / self.running_variance.val().add_scalar(EPSILON).sqrt();
         let shift = self.beta.val() - self.running_mean.val() * scale.clone();
-        x * scale.reshape([1, 1, channels]) + shift.reshape([1, 1, channels])
+        if kernels::serve(&x.device()) {
+            return kernels::affine(x, scale, shift, lengths.each(), after);
+        }
+        after.apply(x * scale.reshape([1, 1, channels]) + shift.reshape([1, 1, channels]), lengths)
     }
 
     /// Moves the running statistics a little towards those of a batch.
@@ -78,4 +105,24 @@ impl MaskedBatchNorm {
         self.running_mean = blend(&self.running_mean, batch.mean);
         self.running_variance = blend(&self.running_variance, batch.variance);
     }
+}
+
+impl After {
+    fn apply(self, x: Tensor<3>, lengths: &Lengths) -> Tensor<3> {
+        match self {
+            Self::Nothing => lengths.zero_padding(x),
+            Self::Relu => lengths.zero_padding(activation::relu(x)),
+            Self::ReluMax => max_with_next(lengths.zero_padding(activation::relu(x))),
+        }
+    }
+}
+
+/// Maximum of each frame and the next; `x` is not negative, so zeros after the end change nothing.
+fn max_with_next(x: Tensor<3>) -> Tensor<3> {
+    let [batch, frames, channels] = x.dims();
+    if frames == 1 {
+        return x;
+    }
+    let next = x.clone().slice([0..batch, 1..frames, 0..channels]).pad([(0, 1), (0, 0)], 0.0f32);
+    x.max_pair(next)
 }

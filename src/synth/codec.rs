@@ -84,8 +84,8 @@ impl VaeCodec {
             let flat: Vec<f32> = batch.iter().flatten().copied().collect();
             let x = TensorData::new(flat, [batch.len(), self.config.segment_frames(), self.config.n_mels()]);
             let posterior = self.model.encode(Tensor::from_data(x, &self.device));
+            scale.extend(values(posterior.scale()));
             mean.extend(values(posterior.mean));
-            scale.extend(values(posterior.scale));
         }
         let matrix = |values| {
             Array2::from_shape_vec((segments.len(), self.config.latents()), values).expect("one row a segment")

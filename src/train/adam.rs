@@ -7,7 +7,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
 use crate::run::{AdamConfig, Clipping, ModulePath, NamedTensors};
-use crate::{Error, Result};
+use crate::{Error, Result, kernels};
 
 /// Adam (Kingma & Ba 2015, algorithm 1).
 pub struct Adam {
@@ -81,12 +81,8 @@ impl Adam {
         model.visit(&mut collect);
         let found = collect.found;
         drop(gradients); // the tape's hold on the parameters ends here, so that they can be updated in place
-        let norm = found
-            .values()
-            .map(|gradient| gradient.clone().square().sum())
-            .reduce(|sum, square| sum + square)
-            .expect("a model has parameters")
-            .sqrt();
+        let norm = found.values().map(squared_norm).reduce(|sum, square| sum + square);
+        let norm = norm.expect("a model has parameters").sqrt();
         let clip = match self.config.clipping {
             Clipping::GlobalNorm(bound) => Some(factor(norm.clone(), bound)),
             Clipping::None | Clipping::TensorNorm(_) => None,
@@ -94,6 +90,19 @@ impl Adam {
         let mut update = Update { adam: self, path: ModulePath::default(), gradients: found, clip, rate, step };
         (model.map(&mut update), norm)
     }
+
+    /// A parameter's moments, zero before its first step.
+    fn take(&mut self, name: &str, gradient: &Tensor<1>) -> Moments {
+        let new = || Moments { first: gradient.zeros_like(), second: gradient.zeros_like() };
+        self.moments.remove(name).unwrap_or_else(new)
+    }
+}
+
+fn squared_norm(gradient: &Tensor<1>) -> Tensor<1> {
+    if kernels::serve(&gradient.device()) {
+        return Tensor::from_floats([kernels::squared_norm(gradient) as f32], &gradient.device());
+    }
+    gradient.clone().square().sum()
 }
 
 /// What shrinks a gradient of this norm to `bound`: 1 if it is shorter.
@@ -150,21 +159,29 @@ impl ModuleMapper for Update<'_> {
         let clip = match clipping {
             Clipping::None => None,
             Clipping::GlobalNorm(_) => self.clip.clone(),
-            Clipping::TensorNorm(bound) => Some(factor(gradient.clone().square().sum().sqrt(), bound)),
+            Clipping::TensorNorm(bound) => Some(factor(squared_norm(&gradient).sqrt(), bound)),
         };
+        let count = (self.step + 1) as i32;
+        let (unbias1, unbias2) = (1.0 - beta1.powi(count), 1.0 - beta2.powi(count));
+        if kernels::serve(&gradient.device()) {
+            let clip = clip.map_or(1.0, |factor| factor.into_scalar::<f32>());
+            let [beta1, beta2, epsilon, rate, unbias] =
+                [beta1, beta2, epsilon, self.rate / unbias1, unbias2].map(|number| number as f32);
+            let step = kernels::AdamStep { beta1, beta2, epsilon, rate, unbias, clip };
+            let Moments { first, second } = self.adam.take(&name, &gradient);
+            return param.map(|weight| {
+                let (weight, [first, second]) = kernels::adam_step(weight.inner(), gradient, [first, second], step);
+                self.adam.moments.insert(name, Moments { first, second });
+                Tensor::from_inner(weight).require_grad()
+            });
+        }
         let gradient = match clip {
             Some(factor) => gradient * factor,
             None => gradient,
         };
-        let Moments { first, second } = self
-            .adam
-            .moments
-            .remove(&name)
-            .unwrap_or_else(|| Moments { first: gradient.zeros_like(), second: gradient.zeros_like() });
+        let Moments { first, second } = self.adam.take(&name, &gradient);
         let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
         let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
-        let count = (self.step + 1) as i32;
-        let (unbias1, unbias2) = (1.0 - beta1.powi(count), 1.0 - beta2.powi(count));
         let change = first.clone() / second.clone().div_scalar(unbias2).sqrt().add_scalar(epsilon);
         let change = change.mul_scalar(self.rate / unbias1);
         self.adam.moments.insert(name, Moments { first, second });

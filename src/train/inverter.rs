@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::task::{Task, Terms};
 use crate::data::{PairBatch, PairDataset, Position, Sampler};
+use crate::kernels;
 use crate::models::Cbhg;
 
 /// Longest piece of a test utterance that is evaluated at once, in frames: bounds memory.
@@ -39,12 +40,15 @@ impl InverterTask {
 
 /// Mean absolute error of `output` (plus the estimate, if the batch has one) over real frames and bins.
 fn error(output: Tensor<3>, batch: &PairBatch) -> Tensor<1> {
-    let bins = output.dims()[2];
-    let predicted = match &batch.estimate {
-        Some(estimate) => output + estimate.clone(),
-        None => output,
+    let wanted = match &batch.estimate {
+        Some(estimate) => batch.target.clone() - estimate.clone(),
+        None => batch.target.clone(),
     };
-    let difference = batch.lengths.zero_padding(predicted - batch.target.clone());
+    if kernels::serve(&output.device()) {
+        return kernels::mean_absolute_error(output, wanted, batch.lengths.each());
+    }
+    let bins = output.dims()[2];
+    let difference = batch.lengths.zero_padding(output - wanted);
     difference.abs().sum().div_scalar((batch.lengths.valid_frames() * bins) as f64)
 }
 

@@ -32,10 +32,9 @@ pub struct Limits {
 
 /// A model in training and all that its checkpoint holds.
 pub struct Session<M> {
-    /// Takes part in autodiff.
-    pub model: M,
-    /// Its optimizer, with the moments so far.
-    pub adam: Adam,
+    /// Takes part in autodiff. Absent only during an update, which changes parameters in place where nobody else holds them.
+    model: Option<M>,
+    adam: Adam,
     /// What `run.json` will say.
     pub about: About,
 }
@@ -68,7 +67,7 @@ impl<M: Module> Session<M> {
         let adam = Adam::new(config.optimizer.clone());
         let version = env!("CARGO_PKG_VERSION").to_string();
         let (test, position) = (BTreeMap::new(), Default::default());
-        Self { model, adam, about: About { version, step: 0, position, test, standardizer, config } }
+        Self { model: Some(model), adam, about: About { version, step: 0, position, test, standardizer, config } }
     }
 
     /// A run as its checkpoint left it. `model` is a fresh one of the run's architecture.
@@ -80,7 +79,24 @@ impl<M: Module> Session<M> {
         let config = checkpoint.about.config.optimizer.clone();
         let moved = if checkpoint.about.step == 0 { BTreeMap::new() } else { trained_shapes(&model) };
         let adam = Adam::restore(config, &moved, &checkpoint.optimizer()?, device, &checkpoint.optimizer_path())?;
-        Ok(Self { model, adam, about: checkpoint.about })
+        Ok(Self { model: Some(model), adam, about: checkpoint.about })
+    }
+
+    /// The model, which takes part in autodiff.
+    pub fn model(&self) -> &M {
+        self.model.as_ref().expect("only an update takes it")
+    }
+
+    /// One step of `task`: the terms it reports, and the norm of the gradient, `[1]`.
+    fn step(&mut self, task: &mut impl Task<Model = M>, rate: f64) -> (Vec<(&'static str, Tensor<1>)>, Tensor<1>) {
+        let step = self.about.step;
+        let mut model = self.model.take().expect("only an update takes it");
+        let terms = task.train_loss(&mut model, step);
+        let gradients = terms.loss.backward();
+        drop(terms.loss);
+        let (model, norm) = self.adam.step(model, gradients, rate, step);
+        self.model = Some(model);
+        (terms.reported, norm)
     }
 }
 
@@ -110,16 +126,12 @@ pub fn fit<T: Task>(
         let step = session.about.step;
         let rate = session.about.config.schedule.rate(step);
 
-        let terms = task.train_loss(&mut session.model, step);
-        let gradients = terms.loss.backward();
-        drop(terms.loss);
-        let (model, norm) = session.adam.step(session.model.clone(), gradients, rate, step);
-        session.model = model;
+        let (reported, norm) = session.step(task, rate);
 
         let step = step + 1;
         session.about.step = step;
         session.about.position = task.position();
-        means.add(terms.reported, norm);
+        means.add(reported, norm);
         tell(Report::Step { step });
 
         if step.is_multiple_of(limits.log_every) || step == limits.steps {
@@ -131,7 +143,7 @@ pub fn fit<T: Task>(
             tell(Report::Training { step, epoch: session.about.position.epoch, terms: &terms, steps_per_second });
         }
         if step.is_multiple_of(limits.eval_every) || step == limits.steps {
-            session.about.test = task.evaluate(&session.model.valid());
+            session.about.test = task.evaluate(&session.model().valid());
             if let Some((name, value)) = session.about.test.iter().find(|(_, value)| !value.is_finite()) {
                 return Err(diverged(step, &format!("test {name} is {value}")));
             }
@@ -154,7 +166,7 @@ pub fn fit<T: Task>(
 }
 
 fn save<M: Module>(session: &Session<M>, run: &RunDir, keep: usize, tell: &mut dyn FnMut(Report)) -> Result<()> {
-    let (model, optimizer) = (parameters(&session.model), session.adam.state());
+    let (model, optimizer) = (parameters(session.model()), session.adam.state());
     let step = session.about.step;
     if let Some(name) = not_finite(&model).or_else(|| not_finite(&optimizer)) {
         return Err(diverged(step, &format!("{name} holds values that are not finite")));

@@ -53,13 +53,13 @@ impl VaeTask {
         Tensor::from_data(TensorData::new(values, [rows, self.latents]), &self.device)
     }
 
-    /// The loss on `x` `[batch, frames, mels]`, and the mean absolute error of the reconstruction in log units.
-    fn terms(&self, model: &Vae, x: Tensor<3>, noise: Tensor<2>) -> (Terms, Tensor<1>) {
+    /// The loss on `x` `[batch, frames, mels]`, and its reconstruction.
+    fn terms(&self, model: &Vae, x: Tensor<3>, noise: Tensor<2>) -> (Terms, Tensor<3>) {
         let [batch, frames, mels] = x.dims();
         let posterior = model.encode(x.clone());
         let z = posterior.sample(noise); // [batch, latents]
         let bins = model.decode(z.clone());
-        let reconstruction = bins.negative_log_density(x.clone()).sum().div_scalar(batch as f64);
+        let reconstruction = bins.negative_log_likelihood(x).div_scalar(batch as f64);
         let kl = match self.objective.kl {
             KlForm::Analytic => posterior.kl_from_standard(),
             KlForm::SingleSample => posterior.log_ratio_to_standard(z),
@@ -77,8 +77,7 @@ impl VaeTask {
             ("kl", kl.inner()),
         ];
         reported.extend(penalty.map(|penalty| ("penalty", penalty.inner())));
-        let error = (bins.mean.inner() - x).abs().mean().mul_scalar(self.std);
-        (Terms { loss, reported }, error)
+        (Terms { loss, reported }, bins.mean)
     }
 }
 
@@ -96,7 +95,9 @@ impl Task for VaeTask {
         let mut means = BTreeMap::new();
         for (index, batch) in items.chunks(self.batch_size).enumerate() {
             let noise = self.noise(batch.len(), "eval", index as u64);
-            let (terms, error) = self.terms(model, self.test.batch(batch, &self.device), noise);
+            let x = self.test.batch(batch, &self.device);
+            let (terms, mean) = self.terms(model, x.clone(), noise);
+            let error = (mean.inner() - x).abs().mean().mul_scalar(self.std); // in log units
             let share = batch.len() as f64 / items.len() as f64;
             for (name, value) in terms.reported.into_iter().chain([("l1", error)]) {
                 *means.entry(name.to_string()).or_insert(0.0) += share * f64::from(value.into_scalar::<f32>());

@@ -28,15 +28,14 @@ fn the_lstm_equals_its_equations_written_out() {
     let (inputs, cells, batch, frames) = (3, 4, 2, 7);
     let lstm = Lstm::new(inputs, cells, &mut Init::new(7, &cpu()));
     let x = noise([batch, frames, inputs], 1);
-    let states: Vec<Vec<f32>> = lstm.forward(x.clone()).into_iter().map(values).collect();
-    assert_eq!(states.len(), frames);
+    let found = values(lstm.forward(x.clone())); // [batch, frames, cells]
     let x = values(x);
     let all = parameters(&lstm).0;
     let tensor = |name: &str, row: usize, column: usize| f64::from(all[name].1[row * 4 * cells + column]);
     let sigmoid = |v: f64| 1.0 / (1.0 + (-v).exp());
     for b in 0..batch {
         let (mut h, mut c) = (vec![0.0f64; cells], vec![0.0f64; cells]);
-        for (t, found) in states.iter().enumerate() {
+        for t in 0..frames {
             let gate = |gate: usize, cell: usize| {
                 let column = gate * cells + cell;
                 let input = |i: usize| f64::from(x[(b * frames + t) * inputs + i]) * tensor("weight_input", i, column);
@@ -53,7 +52,10 @@ fn the_lstm_equals_its_equations_written_out() {
             (h, c) = next.into_iter().unzip();
             for cell in 0..cells {
                 // Values below 1 in f32, a few dozen operations a step.
-                assert!((f64::from(found[b * cells + cell]) - h[cell]).abs() < 1e-5, "sequence {b}, frame {t}");
+                assert!(
+                    (f64::from(found[(b * frames + t) * cells + cell]) - h[cell]).abs() < 1e-5,
+                    "sequence {b}, frame {t}"
+                );
             }
         }
     }
@@ -63,8 +65,7 @@ fn the_lstm_equals_its_equations_written_out() {
 fn a_repeated_input_gives_what_it_gives_written_out_for_each_frame_and_the_same_gradients() {
     let lstm = Lstm::new(3, 4, &mut Init::new(7, &cpu().autodiff()));
     let x = noise([2, 3], 1);
-    let run = |states: Vec<Tensor<2>>| {
-        let all = Tensor::stack::<3>(states, 1);
+    let run = |all: Tensor<3>| {
         let gradients = all.clone().square().sum().backward();
         let stepped = Adam::new(AdamConfig::default()).step(lstm.clone(), gradients, 1e-3, 0);
         (values(all.inner()), values(stepped.1))
@@ -83,7 +84,7 @@ fn both_forms_give_one_scale_for_each_latent_and_bin_that_starts_near_one() {
         assert_eq!(posterior.mean.dims(), [3, 5]);
         let bins = model.decode(posterior.mean.clone());
         assert_eq!(bins.mean.dims(), [3, 6, 10]);
-        for scale in values(posterior.scale).into_iter().chain(values(bins.scale)) {
+        for scale in values(posterior.scale()).into_iter().chain(values(bins.scale())) {
             assert!((0.7..1.4).contains(&scale), "{scale}");
         }
     }
@@ -103,7 +104,7 @@ fn a_gradient_reaches_every_parameter_of_both_forms() {
         let x = noise([4, 6, 10], 2);
         let posterior = model.encode(x.clone());
         let z = posterior.sample(noise([4, 5], 3));
-        let loss = model.decode(z.clone()).negative_log_density(x).sum() + posterior.log_ratio_to_standard(z).sum();
+        let loss = model.decode(z.clone()).negative_log_likelihood(x) + posterior.log_ratio_to_standard(z).sum();
         assert_eq!(without_gradient(&model, &loss.backward()), Vec::<String>::new());
     }
 }
@@ -117,7 +118,7 @@ fn the_recurrent_vae_overfits_one_batch() {
     for step in 0..500 {
         let posterior = model.encode(x.clone());
         let bins = model.decode(posterior.sample(noise([4, 5], step)));
-        let loss = bins.negative_log_density(x.clone()).sum().div_scalar(4.0 * 60.0);
+        let loss = bins.negative_log_likelihood(x.clone()).div_scalar(4.0 * 60.0);
         losses.push(loss.clone().inner().into_scalar::<f32>());
         (model, _) = adam.step(model.clone(), loss.backward(), 1e-2, step);
     }
@@ -141,10 +142,10 @@ fn a_models_names_do_not_say_which_architecture_it_is_and_another_ones_values_ar
 #[test]
 fn the_divergence_at_single_samples_averages_to_the_closed_form() {
     let row = |values: [f32; 3]| Tensor::<2>::from_floats([values], &cpu());
-    let gaussian = Gaussian { mean: row([0.0, 1.5, -0.5]), scale: row([1.0, 0.3, 2.0]) };
+    let gaussian = Gaussian::new(row([0.0, 1.5, -0.5]), row([1.0, 0.3, 2.0]));
     let count = 40_000;
     let many = |tensor: &Tensor<2>| tensor.clone().expand([count, 3]);
-    let repeated = Gaussian { mean: many(&gaussian.mean), scale: many(&gaussian.scale) };
+    let repeated = Gaussian::new(many(&gaussian.mean), many(&gaussian.scale()));
     let found = repeated.log_ratio_to_standard(repeated.sample(noise([count, 3], 4))).mean_dim(0);
     let wanted = values(gaussian.kl_from_standard());
     for (index, (found, wanted)) in values(found).into_iter().zip(wanted).enumerate() {

@@ -7,6 +7,7 @@ mod events;
 mod extract;
 mod faults;
 mod features;
+mod kernels;
 mod lstm;
 mod models;
 mod outputs;

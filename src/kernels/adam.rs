@@ -1,0 +1,81 @@
+//! The optimizer's step, in place.
+
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use super::dense::BLOCK;
+use super::math::vectorized;
+
+/// The numbers of one step of Adam.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdamStep {
+    pub beta1: f32,
+    pub beta2: f32,
+    pub epsilon: f32,
+    /// The learning rate over `1 - beta1^t`.
+    pub rate: f32,
+    /// `1 - beta2^t`.
+    pub unbias: f32,
+    /// What the gradient is multiplied by.
+    pub clip: f32,
+}
+
+/// One step for one parameter: parameter and both moments, changed where they lie if nobody else holds them.
+///
+/// # Panics
+/// If a tensor is not on the CPU or not of the parameter's size.
+pub(crate) fn adam_step<const D: usize>(
+    parameter: Tensor<D>,
+    gradient: Tensor<1>,
+    moments: [Tensor<1>; 2],
+    step: AdamStep,
+) -> (Tensor<D>, [Tensor<1>; 2]) {
+    let gradient = primitive(gradient);
+    let gradient: &[f32] = gradient.as_slice().expect("contiguous f32");
+    let mut parameter = primitive(parameter);
+    let [mut first, mut second] = moments.map(primitive);
+    {
+        let [p, m, v] = [&mut parameter, &mut first, &mut second].map(|tensor| tensor.storage_mut::<f32>());
+        assert!(p.len() == gradient.len() && m.len() == gradient.len() && v.len() == gradient.len());
+        let state = p.par_chunks_mut(BLOCK).zip(m.par_chunks_mut(BLOCK)).zip(v.par_chunks_mut(BLOCK));
+        state.zip(gradient.par_chunks(BLOCK)).for_each(|(((p, m), v), g)| {
+            let AdamStep { beta1, beta2, epsilon, rate, unbias, clip } = step;
+            vectorized(|| {
+                for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+                    let g = g * clip;
+                    *m = beta1 * *m + (1.0 - beta1) * g;
+                    *v = beta2 * *v + (1.0 - beta2) * (g * g);
+                    *p -= rate * *m / ((*v / unbias).sqrt() + epsilon);
+                }
+            });
+        });
+    }
+    (Tensor::from_primitive::<Flex>(parameter), [first, second].map(Tensor::from_primitive::<Flex>))
+}
+
+/// Sum of squares of a tensor on the CPU.
+pub(crate) fn squared_norm(x: &Tensor<1>) -> f64 {
+    let x = primitive(x.clone());
+    let x: &[f32] = x.as_slice().expect("contiguous f32");
+    let sums: Vec<f64> = x
+        .par_chunks(BLOCK)
+        .map(|x| {
+            let mut sums = [0.0f64; 8];
+            vectorized(|| {
+                for x in x.chunks(8) {
+                    sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += f64::from(*x) * f64::from(*x));
+                }
+            });
+            sums.iter().sum()
+        })
+        .collect();
+    sums.iter().sum()
+}
+
+fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+    let tensor = tensor.try_into_primitive::<Flex>().expect("a tensor on the CPU, without autodiff");
+    // A second handle to the same storage would make changing it in place a copy.
+    if tensor.is_contiguous() && tensor.layout().start_offset() == 0 { tensor } else { tensor.to_contiguous() }
+}

@@ -1,0 +1,92 @@
+//! Fully connected layer with leaky ReLU.
+
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use super::grid::column_sums;
+use super::math::vectorized;
+use super::matrix::{Matrix, Mode, Threads, multiply};
+use super::tape::{Kernel, apply};
+
+#[derive(Clone, Debug)]
+struct Dense {
+    /// Sizes of the input and of the output.
+    inputs: usize,
+    outputs: usize,
+    slope: f32,
+    /// The output's shape.
+    shape: Vec<usize>,
+}
+
+impl Kernel<3> for Dense {
+    type Saved = ();
+
+    fn forward(&self, [x, weight, bias]: [&[f32]; 3]) -> (Vec<f32>, Vec<usize>, ()) {
+        let &Self { inputs, outputs, slope, .. } = self;
+        let rows = x.len() / inputs;
+        let mut y = vec![0.0; rows * outputs];
+        let (x, weight) = (Matrix::new(x, rows, inputs), Matrix::new(weight, inputs, outputs));
+        multiply(x, weight, &mut y, outputs, Mode::Set, Threads::All);
+        y.par_chunks_mut(outputs * BLOCK.div_ceil(outputs)).for_each(|rows| {
+            vectorized(|| {
+                for row in rows.chunks_exact_mut(outputs) {
+                    for (y, bias) in row.iter_mut().zip(bias) {
+                        let sum = *y + bias;
+                        *y = if sum > 0.0 { sum } else { sum * slope };
+                    }
+                }
+            });
+        });
+        (y, self.shape.clone(), ())
+    }
+
+    fn backward(
+        &self,
+        [x, weight, _]: [&[f32]; 3],
+        output: &[f32],
+        _: &(),
+        gradient: &[f32],
+        wanted: [bool; 3],
+    ) -> [Option<Vec<f32>>; 3] {
+        let &Self { inputs, outputs, slope, .. } = self;
+        let rows = x.len() / inputs;
+        let masked = (slope != 1.0).then(|| {
+            let mut masked = vec![0.0; gradient.len()];
+            let parts = masked.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK)).zip(output.par_chunks(BLOCK));
+            parts.for_each(|((d, g), y)| {
+                vectorized(|| {
+                    for ((d, g), y) in d.iter_mut().zip(g).zip(y) {
+                        *d = if *y > 0.0 { *g } else { *g * slope };
+                    }
+                });
+            });
+            masked
+        });
+        let d = Matrix::new(masked.as_deref().unwrap_or(gradient), rows, outputs);
+        let product = |a: Matrix, b: Matrix, rows: usize, columns: usize| {
+            let mut out = vec![0.0; rows * columns];
+            multiply(a, b, &mut out, columns, Mode::Set, Threads::All);
+            out
+        };
+        [
+            wanted[0].then(|| product(d, Matrix::new(weight, inputs, outputs).transposed(), rows, inputs)),
+            wanted[1].then(|| product(Matrix::new(x, rows, inputs).transposed(), d, inputs, outputs)),
+            wanted[2].then(|| column_sums(masked.as_deref().unwrap_or(gradient), outputs)),
+        ]
+    }
+}
+
+/// Values that one task passes over.
+pub(super) const BLOCK: usize = 1 << 15;
+
+/// `leaky_relu(x weight + bias)` over the last dimension (`slope` 1: no activation).
+///
+/// # Shapes
+/// `x` `[.., inputs]`, `weight` `[inputs, outputs]`, `bias` `[outputs]` to `[.., outputs]`
+pub(crate) fn dense<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>, slope: f64) -> Tensor<D> {
+    let [inputs, outputs] = weight.dims();
+    let mut shape = x.dims().to_vec();
+    shape[D - 1] = outputs;
+    let kernel = Dense { inputs, outputs, slope: slope as f32, shape };
+    apply(kernel, [x.into(), weight.into(), bias.into()]).0
+}

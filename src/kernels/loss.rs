@@ -1,0 +1,159 @@
+//! Losses in one pass.
+
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use super::dense::BLOCK;
+use super::math::{ln, sigmoid, softplus, vectorized};
+use super::tape::{Kernel, apply};
+
+/// Sum over all values of the negative log-density under a normal distribution of scale `floor + softplus(raw)`.
+#[derive(Clone, Debug)]
+struct GaussianNll {
+    floor: f32,
+}
+
+impl Kernel<3> for GaussianNll {
+    type Saved = ();
+
+    fn forward(&self, [x, mean, raw]: [&[f32]; 3]) -> (Vec<f32>, Vec<usize>, ()) {
+        let parts = x.par_chunks(BLOCK).zip(mean.par_chunks(BLOCK)).zip(raw.par_chunks(BLOCK));
+        let sums: Vec<f64> = parts
+            .map(|((x, mean), raw)| {
+                let parts = x.chunks(256).zip(mean.chunks(256)).zip(raw.chunks(256));
+                parts.map(|((x, mean), raw)| f64::from(vectorized(|| densities(x, mean, raw, self.floor)))).sum()
+            })
+            .collect();
+        let half_ln_two_pi = 0.5 * (2.0 * std::f64::consts::PI).ln();
+        let sum = sums.iter().sum::<f64>() + x.len() as f64 * half_ln_two_pi;
+        (vec![sum as f32], vec![1], ())
+    }
+
+    fn backward(
+        &self,
+        [x, mean, raw]: [&[f32]; 3],
+        _: &[f32],
+        _: &(),
+        gradient: &[f32],
+        wanted: [bool; 3],
+    ) -> [Option<Vec<f32>>; 3] {
+        let factor = gradient[0];
+        let (mut for_mean, mut for_raw) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        let outputs = for_mean.par_chunks_mut(BLOCK).zip(for_raw.par_chunks_mut(BLOCK));
+        let inputs = x.par_chunks(BLOCK).zip(mean.par_chunks(BLOCK)).zip(raw.par_chunks(BLOCK));
+        outputs.zip(inputs).for_each(|((for_mean, for_raw), ((x, mean), raw))| {
+            vectorized(|| {
+                let inputs = x.iter().zip(mean).zip(raw);
+                for ((for_mean, for_raw), ((x, mean), raw)) in for_mean.iter_mut().zip(for_raw).zip(inputs) {
+                    let inverse = 1.0 / (self.floor + softplus(*raw));
+                    let z = (x - mean) * inverse;
+                    *for_mean = -factor * z * inverse;
+                    *for_raw = factor * (1.0 - z * z) * inverse * sigmoid(*raw);
+                }
+            });
+        });
+        let for_x = wanted[0].then(|| for_mean.iter().map(|d| -d).collect());
+        [for_x, Some(for_mean), Some(for_raw)]
+    }
+}
+
+/// Mean over real frames of `|x - target|`.
+#[derive(Clone, Debug)]
+struct MeanAbsoluteError {
+    /// Values in a frame.
+    bins: usize,
+    frames: usize,
+    lengths: Vec<usize>,
+}
+
+impl MeanAbsoluteError {
+    fn count(&self) -> f64 {
+        (self.lengths.iter().sum::<usize>() * self.bins) as f64
+    }
+}
+
+impl Kernel<2> for MeanAbsoluteError {
+    type Saved = ();
+
+    fn forward(&self, [x, target]: [&[f32]; 2]) -> (Vec<f32>, Vec<usize>, ()) {
+        let sequence = self.frames * self.bins;
+        let sequences = x.par_chunks_exact(sequence).zip(target.par_chunks_exact(sequence)).zip(&self.lengths);
+        let sums: Vec<f64> = sequences
+            .map(|((x, target), length)| {
+                let frames = x.chunks_exact(self.bins).zip(target.chunks_exact(self.bins)).take(*length);
+                frames.map(|(x, target)| f64::from(vectorized(|| absolute_difference(x, target)))).sum()
+            })
+            .collect();
+        (vec![(sums.iter().sum::<f64>() / self.count()) as f32], vec![1], ())
+    }
+
+    fn backward(
+        &self,
+        [x, target]: [&[f32]; 2],
+        _: &[f32],
+        _: &(),
+        gradient: &[f32],
+        wanted: [bool; 2],
+    ) -> [Option<Vec<f32>>; 2] {
+        let factor = (f64::from(gradient[0]) / self.count()) as f32;
+        let sequence = self.frames * self.bins;
+        let mut for_x = vec![0.0; x.len()];
+        let inputs = x.par_chunks_exact(sequence).zip(target.par_chunks_exact(sequence)).zip(&self.lengths);
+        for_x.par_chunks_exact_mut(sequence).zip(inputs).for_each(|(for_x, ((x, target), length))| {
+            let real = length * self.bins;
+            vectorized(|| {
+                for ((d, x), target) in for_x[..real].iter_mut().zip(x).zip(target) {
+                    let difference = x - target;
+                    *d = if difference == 0.0 { 0.0 } else { factor.copysign(difference * factor) };
+                }
+            });
+        });
+        let for_target = wanted[1].then(|| for_x.iter().map(|d| -d).collect());
+        [Some(for_x), for_target]
+    }
+}
+
+/// Sum of the negative log-densities without their constant, in sixteen interleaved partial sums.
+#[inline(always)]
+fn densities(x: &[f32], mean: &[f32], raw: &[f32], floor: f32) -> f32 {
+    let mut sums = [0.0f32; 16];
+    for ((x, mean), raw) in x.chunks(16).zip(mean.chunks(16)).zip(raw.chunks(16)) {
+        for (((sum, x), mean), raw) in sums.iter_mut().zip(x).zip(mean).zip(raw) {
+            let scale = floor + softplus(*raw);
+            let z = (x - mean) / scale;
+            *sum += 0.5 * z * z + ln(scale);
+        }
+    }
+    sums.iter().sum()
+}
+
+/// Sum of `|x - y|`, in eight interleaved partial sums.
+#[inline(always)]
+fn absolute_difference(x: &[f32], y: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 8];
+    let (x, y) = (x.chunks(8), y.chunks(8));
+    for (x, y) in x.zip(y) {
+        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+            *sum += (x - y).abs();
+        }
+    }
+    sums.iter().sum()
+}
+
+/// Sum over all values of the negative log-density of `x` under a normal distribution of mean `mean` and scale
+/// `floor + softplus(raw)`, in nats, `[1]`.
+///
+/// # Shapes
+/// All alike.
+pub(crate) fn gaussian_nll<const D: usize>(x: Tensor<D>, mean: Tensor<D>, raw: Tensor<D>, floor: f64) -> Tensor<1> {
+    apply(GaussianNll { floor: floor as f32 }, [x.into(), mean.into(), raw.into()]).0
+}
+
+/// Mean of `|x - target|` over real frames, `[1]`.
+///
+/// # Shapes
+/// `[batch, frames, bins]` both.
+pub(crate) fn mean_absolute_error(x: Tensor<3>, target: Tensor<3>, lengths: &[usize]) -> Tensor<1> {
+    let [_, frames, bins] = x.dims();
+    apply(MeanAbsoluteError { bins, frames, lengths: lengths.to_vec() }, [x.into(), target.into()]).0
+}

@@ -1,0 +1,91 @@
+//! Matrix products on slices.
+
+use gemm::Parallelism;
+
+/// A matrix within a slice: element `(r, c)` at `r * row_step + c * column_step`.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_step: usize,
+    column_step: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows one after the other.
+    pub fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self::with_step(values, rows, columns, columns)
+    }
+
+    /// Rows that begin `row_step` apart; they may overlap.
+    pub fn with_step(values: &'a [f32], rows: usize, columns: usize, row_step: usize) -> Self {
+        Self { values, rows, columns, row_step, column_step: 1 }
+    }
+
+    /// The same values with rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        Self { rows: self.columns, columns: self.rows, row_step: self.column_step, column_step: self.row_step, ..self }
+    }
+
+    fn fits(&self) -> bool {
+        let last = (self.rows.max(1) - 1) * self.row_step + (self.columns.max(1) - 1) * self.column_step;
+        self.rows * self.columns == 0 || last < self.values.len()
+    }
+}
+
+/// Whether a product replaces what is there or is added to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Set,
+    Add,
+}
+
+/// How many threads one product may use.
+#[derive(Clone, Copy)]
+pub(super) enum Threads {
+    One,
+    All,
+}
+
+/// `out = a b` or `out += a b`; the rows of `out` begin `row_step` apart.
+///
+/// # Panics
+/// If the sizes do not fit together or a matrix does not fit its slice.
+pub(super) fn multiply(a: Matrix, b: Matrix, out: &mut [f32], row_step: usize, mode: Mode, threads: Threads) {
+    let (rows, columns, inner) = (a.rows, b.columns, a.columns);
+    assert_eq!(inner, b.rows, "inner sizes of a matrix product");
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    assert!(a.fits() && b.fits() && row_step >= columns && (rows - 1) * row_step + columns <= out.len());
+    let parallelism = match threads {
+        Threads::One => Parallelism::None,
+        Threads::All => Parallelism::Rayon(0),
+    };
+    // SAFETY: both operands and the result lie within their slices, as just checked; `out` is borrowed exclusively and its
+    // rows do not overlap.
+    unsafe {
+        gemm::gemm(
+            rows,
+            columns,
+            inner,
+            out.as_mut_ptr(),
+            1,
+            row_step as isize,
+            mode == Mode::Add,
+            a.values.as_ptr(),
+            a.column_step as isize,
+            a.row_step as isize,
+            b.values.as_ptr(),
+            b.column_step as isize,
+            b.row_step as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}

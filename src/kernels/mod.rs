@@ -1,0 +1,52 @@
+//! What the models spend their time on, written for the CPU: whole layers as one operation each, forward and backward.
+//!
+//! Burn's CPU backend runs a layer as a chain of small operations, each a pass over memory and an entry on the tape. A
+//! kernel is the whole chain: it reads and writes `f32` slices, does its work in few large matrix products and few passes,
+//! and is one entry. On other devices, and inside [`plain`], [`nn`](crate::nn) and [`models`](crate::models) compute the
+//! same with Burn's own operations; results agree to rounding.
+//!
+//! Every kernel divides its work without regard to the number of threads, so that results do not depend on it.
+
+mod adam;
+mod bank;
+mod dense;
+mod grid;
+mod highway;
+mod loss;
+mod math;
+mod matrix;
+mod norm;
+mod recurrent;
+mod shift;
+mod tape;
+
+pub(crate) use adam::{AdamStep, adam_step, squared_norm};
+pub(crate) use bank::bank;
+pub(crate) use dense::dense;
+pub(crate) use grid::{Grid, convolve, deconvolve, flatten, from_flat, pack, unpack};
+pub(crate) use highway::highway;
+pub(crate) use loss::{gaussian_nll, mean_absolute_error};
+pub(crate) use norm::{affine, batch_norm};
+pub(crate) use recurrent::{gru, lstm};
+pub(crate) use shift::time_conv;
+
+use std::cell::Cell;
+
+use burn::tensor::Device;
+
+thread_local! {
+    static PLAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` with Burn's own operations in place of kernels on this thread: for comparing the two.
+pub fn plain<R>(f: impl FnOnce() -> R) -> R {
+    let before = PLAIN.replace(true);
+    let result = f();
+    PLAIN.set(before);
+    result
+}
+
+/// Whether kernels compute on this device.
+pub(crate) fn serve(device: &Device) -> bool {
+    !PLAIN.get() && crate::device::is_cpu(device)
+}

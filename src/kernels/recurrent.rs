@@ -1,0 +1,505 @@
+//! Recurrent layers over whole sequences, their way back through time written out.
+
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use super::grid::column_sums;
+use super::math::{Work, sigmoid, tanh, vectorized};
+use super::matrix::{Matrix, Mode, Threads, multiply};
+use super::tape::{Kernel, apply};
+
+/// Sequences that one task carries through time.
+const CHUNK: usize = 32;
+
+/// Bidirectional GRU; see [`gru`].
+#[derive(Clone, Debug)]
+struct Gru {
+    inputs: usize,
+    cells: usize,
+    frames: usize,
+    lengths: Vec<usize>,
+}
+
+/// One direction of some sequences.
+#[derive(Clone, Debug)]
+struct GruPart {
+    direction: usize,
+    /// The first of its sequences, and how many.
+    first: usize,
+    count: usize,
+    /// `[frames, count, 4 * cells]`: reset, update, new, and the recurrent product that the reset gate scaled.
+    gates: Vec<f32>,
+    /// `[frames, count, cells]`: the state before each step.
+    states: Vec<f32>,
+}
+
+impl Gru {
+    fn parts(&self) -> Vec<(usize, usize, usize)> {
+        let firsts = (0..self.lengths.len()).step_by(CHUNK);
+        let spans = firsts.map(|first| (first, CHUNK.min(self.lengths.len() - first)));
+        spans.flat_map(|(first, count)| (0..2).map(move |direction| (direction, first, count))).collect()
+    }
+
+    /// The frame that a direction reaches at `step`, if the sequence is that long.
+    fn frame(&self, direction: usize, sequence: usize, step: usize) -> Option<usize> {
+        let length = self.lengths[sequence];
+        (step < length).then(|| if direction == 0 { step } else { length - 1 - step })
+    }
+
+    /// One direction's share of a parameter that begins with the direction.
+    fn half<'a>(&self, values: &'a [f32], direction: usize) -> &'a [f32] {
+        let half = values.len() / 2;
+        &values[direction * half..(direction + 1) * half]
+    }
+
+    /// The part's gates and states, and its states after each frame `[count, frames, cells]`.
+    fn run(&self, part: (usize, usize, usize), inputs: [&[f32]; 5]) -> (GruPart, Vec<f32>) {
+        let (direction, first, count) = part;
+        let [x, wi, wh, bi, bh] = inputs;
+        let (cells, frames, gates3) = (self.cells, self.frames, 3 * self.cells);
+        let [wi, wh, bi, bh] = [wi, wh, bi, bh].map(|values| self.half(values, direction));
+        let x = &x[first * frames * self.inputs..][..count * frames * self.inputs];
+        let mut projected = repeat_row(bi, count * frames);
+        let (x, wi) = (Matrix::new(x, count * frames, self.inputs), Matrix::new(wi, self.inputs, gates3));
+        multiply(x, wi, &mut projected, gates3, Mode::Add, Threads::One);
+
+        let mut gates = vec![0.0; frames * count * 4 * cells];
+        let mut states = vec![0.0; frames * count * cells];
+        let mut output = vec![0.0; count * frames * cells];
+        let mut state = vec![0.0; count * cells];
+        let mut recurrent = vec![0.0; count * gates3];
+        for step in 0..frames {
+            states[step * count * cells..][..count * cells].copy_from_slice(&state);
+            for row in recurrent.chunks_exact_mut(gates3) {
+                row.copy_from_slice(bh);
+            }
+            let previous = Matrix::new(&state, count, cells);
+            if step > 0 {
+                let wh = Matrix::new(wh, cells, gates3);
+                multiply(previous, wh, &mut recurrent, gates3, Mode::Add, Threads::One);
+            }
+            for row in 0..count {
+                let Some(frame) = self.frame(direction, first + row, step) else { continue };
+                let input = &projected[(row * frames + frame) * gates3..][..gates3];
+                let recurrent = &recurrent[row * gates3..][..gates3];
+                let gates = &mut gates[(step * count + row) * 4 * cells..][..4 * cells];
+                let state = &mut state[row * cells..][..cells];
+                vectorized(GruStep { input, recurrent, gates, state: &mut *state });
+                output[(row * frames + frame) * cells..][..cells].copy_from_slice(state);
+            }
+        }
+        (GruPart { direction, first, count, gates, states }, output)
+    }
+
+    /// Gradients at the gates of one part: of the projected input `[count, frames, 3 * cells]` and of the recurrent products
+    /// `[frames, count, 3 * cells]`.
+    fn back(&self, part: &GruPart, wh: &[f32], gradient: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let &GruPart { direction, first, count, .. } = part;
+        let (cells, frames, gates3) = (self.cells, self.frames, 3 * self.cells);
+        let transposed = transpose(self.half(wh, direction), cells, gates3);
+        let mut projected = vec![0.0; count * frames * gates3];
+        let mut recurrent = vec![0.0; frames * count * gates3];
+        let mut state = vec![0.0; count * cells];
+        for step in (0..frames).rev() {
+            let at_step = &mut recurrent[step * count * gates3..][..count * gates3];
+            for row in 0..count {
+                let Some(frame) = self.frame(direction, first + row, step) else { continue };
+                let gates = &part.gates[(step * count + row) * 4 * cells..][..4 * cells];
+                let previous = &part.states[(step * count + row) * cells..][..cells];
+                let output = &gradient[((first + row) * frames + frame) * 2 * cells + direction * cells..][..cells];
+                let projected = &mut projected[(row * frames + frame) * gates3..][..gates3];
+                let recurrent = &mut at_step[row * gates3..][..gates3];
+                let state = &mut state[row * cells..][..cells];
+                vectorized(GruBack { gates, previous, output, projected, recurrent, state });
+            }
+            if step > 0 {
+                let (at_step, wh) = (Matrix::new(at_step, count, gates3), Matrix::new(&transposed, gates3, cells));
+                multiply(at_step, wh, &mut state, cells, Mode::Add, Threads::One);
+            }
+        }
+        (projected, recurrent)
+    }
+}
+
+/// `state` becomes the next state.
+struct GruStep<'a> {
+    input: &'a [f32],
+    recurrent: &'a [f32],
+    gates: &'a mut [f32],
+    state: &'a mut [f32],
+}
+
+impl Work for GruStep<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { input, recurrent, gates, state } = self;
+        let n = state.len();
+        let (xr, xz, xn) = (&input[..n], &input[n..2 * n], &input[2 * n..3 * n]);
+        let (hr, hz, hn) = (&recurrent[..n], &recurrent[n..2 * n], &recurrent[2 * n..3 * n]);
+        let (r, rest) = gates.split_at_mut(n);
+        let (z, rest) = rest.split_at_mut(n);
+        let (new, product) = rest.split_at_mut(n);
+        let product = &mut product[..n];
+        for j in 0..n {
+            r[j] = sigmoid(xr[j] + hr[j]);
+            z[j] = sigmoid(xz[j] + hz[j]);
+            product[j] = hn[j];
+            new[j] = tanh(xn[j] + r[j] * hn[j]);
+            state[j] = new[j] + z[j] * (state[j] - new[j]);
+        }
+    }
+}
+
+/// `state` is the gradient that later steps send to the state after this one, and becomes the part of that before it which
+/// does not pass through the recurrent product.
+struct GruBack<'a> {
+    gates: &'a [f32],
+    previous: &'a [f32],
+    output: &'a [f32],
+    projected: &'a mut [f32],
+    recurrent: &'a mut [f32],
+    state: &'a mut [f32],
+}
+
+impl Work for GruBack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { gates, previous, output, projected, recurrent, state } = self;
+        let n = state.len();
+        let (r, z, new, product) = (&gates[..n], &gates[n..2 * n], &gates[2 * n..3 * n], &gates[3 * n..4 * n]);
+        let (previous, output) = (&previous[..n], &output[..n]);
+        let (pr, rest) = projected.split_at_mut(n);
+        let (pz, pn) = rest.split_at_mut(n);
+        let (qr, rest) = recurrent.split_at_mut(n);
+        let (qz, qn) = rest.split_at_mut(n);
+        let (pn, qn) = (&mut pn[..n], &mut qn[..n]);
+        for j in 0..n {
+            let d = state[j] + output[j];
+            let dn = d * (1.0 - z[j]) * (1.0 - new[j] * new[j]);
+            let dz = d * (previous[j] - new[j]) * z[j] * (1.0 - z[j]);
+            let dr = dn * product[j] * r[j] * (1.0 - r[j]);
+            (pr[j], pz[j], pn[j]) = (dr, dz, dn);
+            (qr[j], qz[j], qn[j]) = (dr, dz, dn * r[j]);
+            state[j] = d * z[j];
+        }
+    }
+}
+
+impl Kernel<5> for Gru {
+    type Saved = std::sync::Arc<Vec<GruPart>>;
+
+    fn forward(&self, inputs: [&[f32]; 5]) -> (Vec<f32>, Vec<usize>, Self::Saved) {
+        let (frames, cells) = (self.frames, self.cells);
+        let done: Vec<(GruPart, Vec<f32>)> = self.parts().into_par_iter().map(|part| self.run(part, inputs)).collect();
+        let mut output = vec![0.0; self.lengths.len() * frames * 2 * cells];
+        let mut parts = Vec::with_capacity(done.len());
+        for (part, states) in done {
+            let rows = output[part.first * frames * 2 * cells..].chunks_exact_mut(2 * cells);
+            for (to, from) in rows.zip(states.chunks_exact(cells)) {
+                to[part.direction * cells..][..cells].copy_from_slice(from);
+            }
+            parts.push(part);
+        }
+        (output, vec![self.lengths.len(), frames, 2 * cells], parts.into())
+    }
+
+    fn backward(
+        &self,
+        [x, wi, wh, bi, bh]: [&[f32]; 5],
+        _: &[f32],
+        parts: &Self::Saved,
+        gradient: &[f32],
+        wanted: [bool; 5],
+    ) -> [Option<Vec<f32>>; 5] {
+        let (frames, cells, gates3) = (self.frames, self.cells, 3 * self.cells);
+        let done: Vec<_> = parts.par_iter().map(|part| self.back(part, wh, gradient)).collect();
+        let mut found =
+            [vec![0.0; x.len()], vec![0.0; wi.len()], vec![0.0; wh.len()], vec![0.0; bi.len()], vec![0.0; bh.len()]];
+        for (part, (projected, recurrent)) in parts.iter().zip(&done) {
+            let &GruPart { direction, first, count, .. } = part;
+            let rows = count * frames;
+            let [for_x, for_wi, for_wh, for_bi, for_bh] = &mut found;
+            let span = first * frames * self.inputs..(first + count) * frames * self.inputs;
+            let at_input = Matrix::new(projected, rows, gates3);
+            if wanted[0] {
+                let wi = Matrix::new(self.half(wi, direction), self.inputs, gates3).transposed();
+                multiply(at_input, wi, &mut for_x[span.clone()], self.inputs, Mode::Add, Threads::All);
+            }
+            let x = Matrix::new(&x[span], rows, self.inputs).transposed();
+            let for_wi = &mut for_wi[direction * self.inputs * gates3..][..self.inputs * gates3];
+            multiply(x, at_input, for_wi, gates3, Mode::Add, Threads::All);
+            let states = Matrix::new(&part.states, rows, cells).transposed();
+            let for_wh = &mut for_wh[direction * cells * gates3..][..cells * gates3];
+            multiply(states, Matrix::new(recurrent, rows, gates3), for_wh, gates3, Mode::Add, Threads::All);
+            add(&mut for_bi[direction * gates3..][..gates3], &column_sums(projected, gates3));
+            add(&mut for_bh[direction * gates3..][..gates3], &column_sums(recurrent, gates3));
+        }
+        found.map(Some)
+    }
+}
+
+/// LSTM; see [`lstm`].
+#[derive(Clone, Debug)]
+struct Lstm {
+    batch: usize,
+    inputs: usize,
+    cells: usize,
+    frames: usize,
+    /// Whether all frames bring the same input.
+    repeated: bool,
+}
+
+/// Some sequences of an [`Lstm`].
+#[derive(Clone, Debug)]
+struct LstmPart {
+    first: usize,
+    count: usize,
+    /// `[frames, count, 4 * cells]`: the gates after their activations.
+    gates: Vec<f32>,
+    /// `[frames + 1, count, cells]`: state and memory before each step, and after the last.
+    states: Vec<f32>,
+    memory: Vec<f32>,
+}
+
+impl Lstm {
+    /// Frames of the input.
+    fn given(&self) -> usize {
+        if self.repeated { 1 } else { self.frames }
+    }
+
+    fn given_frame(&self, step: usize) -> usize {
+        if self.repeated { 0 } else { step }
+    }
+
+    fn run(&self, first: usize, [x, wi, wh, bias]: [&[f32]; 4]) -> LstmPart {
+        let (cells, frames, gates4, given) = (self.cells, self.frames, 4 * self.cells, self.given());
+        let count = CHUNK.min(self.batch - first);
+        let x = &x[first * given * self.inputs..][..count * given * self.inputs];
+        let mut projected = repeat_row(bias, count * given);
+        let (x, wi) = (Matrix::new(x, count * given, self.inputs), Matrix::new(wi, self.inputs, gates4));
+        multiply(x, wi, &mut projected, gates4, Mode::Add, Threads::One);
+
+        let size = count * cells;
+        let mut gates = vec![0.0; frames * 4 * size];
+        let (mut states, mut memory) = (vec![0.0; (frames + 1) * size], vec![0.0; (frames + 1) * size]);
+        for step in 0..frames {
+            let gates = &mut gates[step * 4 * size..][..4 * size];
+            for (row, gates) in gates.chunks_exact_mut(gates4).enumerate() {
+                gates.copy_from_slice(&projected[(row * given + self.given_frame(step)) * gates4..][..gates4]);
+            }
+            let (before, after) = states.split_at_mut((step + 1) * size);
+            if step > 0 {
+                let (state, wh) = (Matrix::new(&before[step * size..], count, cells), Matrix::new(wh, cells, gates4));
+                multiply(state, wh, gates, gates4, Mode::Add, Threads::One);
+            }
+            let (old, new) = memory.split_at_mut((step + 1) * size);
+            for row in 0..count {
+                let gates = &mut gates[row * gates4..][..gates4];
+                let old = &old[step * size + row * cells..][..cells];
+                let new = &mut new[row * cells..][..cells];
+                let state = &mut after[row * cells..][..cells];
+                vectorized(LstmStep { gates, old, new, state });
+            }
+        }
+        LstmPart { first, count, gates, states, memory }
+    }
+
+    /// Gradients at the gates, `[frames, count, 4 * cells]`.
+    fn back(&self, part: &LstmPart, wh: &[f32], gradient: &[f32]) -> Vec<f32> {
+        let (cells, frames, gates4, size) = (self.cells, self.frames, 4 * self.cells, part.count * self.cells);
+        let transposed = transpose(wh, cells, gates4);
+        let mut at_gates = vec![0.0; frames * 4 * size];
+        let (mut state, mut memory) = (vec![0.0; size], vec![0.0; size]);
+        for step in (0..frames).rev() {
+            let at_step = &mut at_gates[step * 4 * size..][..4 * size];
+            for row in 0..part.count {
+                let gates = &part.gates[step * 4 * size + row * gates4..][..gates4];
+                let old = &part.memory[step * size + row * cells..][..cells];
+                let new = &part.memory[(step + 1) * size + row * cells..][..cells];
+                let output = &gradient[((part.first + row) * frames + step) * cells..][..cells];
+                let state = &state[row * cells..][..cells];
+                let memory = &mut memory[row * cells..][..cells];
+                let at_gates = &mut at_step[row * gates4..][..gates4];
+                vectorized(LstmBack { gates, old, new, gradient: output, state, memory, at_gates });
+            }
+            if step > 0 {
+                let (at_step, wh) = (Matrix::new(at_step, part.count, gates4), Matrix::new(&transposed, gates4, cells));
+                multiply(at_step, wh, &mut state, cells, Mode::Set, Threads::One);
+            }
+        }
+        at_gates
+    }
+}
+
+/// `gates` become their activations.
+struct LstmStep<'a> {
+    gates: &'a mut [f32],
+    old: &'a [f32],
+    new: &'a mut [f32],
+    state: &'a mut [f32],
+}
+
+impl Work for LstmStep<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { gates, old, new, state } = self;
+        let n = state.len();
+        let (input, rest) = gates.split_at_mut(n);
+        let (forget, rest) = rest.split_at_mut(n);
+        let (candidate, output) = rest.split_at_mut(n);
+        let (output, old, new) = (&mut output[..n], &old[..n], &mut new[..n]);
+        for j in 0..n {
+            input[j] = sigmoid(input[j]);
+            forget[j] = sigmoid(forget[j]);
+            candidate[j] = tanh(candidate[j]);
+            output[j] = sigmoid(output[j]);
+            new[j] = forget[j] * old[j] + input[j] * candidate[j];
+            state[j] = output[j] * tanh(new[j]);
+        }
+    }
+}
+
+/// `state` is the gradient that later steps send to the state after this one; `memory` that to the memory, and becomes that
+/// to the memory before.
+struct LstmBack<'a> {
+    gates: &'a [f32],
+    old: &'a [f32],
+    new: &'a [f32],
+    gradient: &'a [f32],
+    state: &'a [f32],
+    memory: &'a mut [f32],
+    at_gates: &'a mut [f32],
+}
+
+impl Work for LstmBack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { gates, old, new, gradient, state, memory, at_gates } = self;
+        let n = state.len();
+        let (input, forget, candidate, output) =
+            (&gates[..n], &gates[n..2 * n], &gates[2 * n..3 * n], &gates[3 * n..4 * n]);
+        let (old, new, gradient, memory) = (&old[..n], &new[..n], &gradient[..n], &mut memory[..n]);
+        let (di, rest) = at_gates.split_at_mut(n);
+        let (df, rest) = rest.split_at_mut(n);
+        let (dc, do_) = rest.split_at_mut(n);
+        let do_ = &mut do_[..n];
+        for j in 0..n {
+            let d = state[j] + gradient[j];
+            let level = tanh(new[j]);
+            let dm = memory[j] + d * output[j] * (1.0 - level * level);
+            di[j] = dm * candidate[j] * input[j] * (1.0 - input[j]);
+            df[j] = dm * old[j] * forget[j] * (1.0 - forget[j]);
+            dc[j] = dm * input[j] * (1.0 - candidate[j] * candidate[j]);
+            do_[j] = d * level * output[j] * (1.0 - output[j]);
+            memory[j] = dm * forget[j];
+        }
+    }
+}
+
+impl Kernel<4> for Lstm {
+    type Saved = std::sync::Arc<Vec<LstmPart>>;
+
+    fn forward(&self, inputs: [&[f32]; 4]) -> (Vec<f32>, Vec<usize>, Self::Saved) {
+        let (frames, cells) = (self.frames, self.cells);
+        let firsts: Vec<usize> = (0..self.batch).step_by(CHUNK).collect();
+        let parts: Vec<LstmPart> = firsts.into_par_iter().map(|first| self.run(first, inputs)).collect();
+        let mut output = vec![0.0; self.batch * frames * cells];
+        for part in &parts {
+            for row in 0..part.count {
+                for step in 0..frames {
+                    let to = &mut output[((part.first + row) * frames + step) * cells..][..cells];
+                    to.copy_from_slice(&part.states[((step + 1) * part.count + row) * cells..][..cells]);
+                }
+            }
+        }
+        (output, vec![self.batch, frames, cells], parts.into())
+    }
+
+    fn backward(
+        &self,
+        [x, wi, wh, bias]: [&[f32]; 4],
+        _: &[f32],
+        parts: &Self::Saved,
+        gradient: &[f32],
+        wanted: [bool; 4],
+    ) -> [Option<Vec<f32>>; 4] {
+        let (frames, cells, gates4, given) = (self.frames, self.cells, 4 * self.cells, self.given());
+        let done: Vec<Vec<f32>> = parts.par_iter().map(|part| self.back(part, wh, gradient)).collect();
+        let mut projected = vec![0.0; self.batch * given * gates4]; // in the order of x
+        let mut for_wh = vec![0.0; wh.len()];
+        for (part, at_gates) in parts.iter().zip(&done) {
+            for (index, from) in at_gates.chunks_exact(gates4).enumerate() {
+                let (step, row) = (index / part.count, index % part.count);
+                let to = &mut projected[((part.first + row) * given + self.given_frame(step)) * gates4..][..gates4];
+                add(to, from);
+            }
+            let states = Matrix::new(&part.states, frames * part.count, cells).transposed();
+            let at_gates = Matrix::new(at_gates, frames * part.count, gates4);
+            multiply(states, at_gates, &mut for_wh, gates4, Mode::Add, Threads::All);
+        }
+        let rows = self.batch * given;
+        let at_input = Matrix::new(&projected, rows, gates4);
+        let for_x = wanted[0].then(|| {
+            let mut out = vec![0.0; x.len()];
+            let wi = Matrix::new(wi, self.inputs, gates4).transposed();
+            multiply(at_input, wi, &mut out, self.inputs, Mode::Set, Threads::All);
+            out
+        });
+        let mut for_wi = vec![0.0; wi.len()];
+        let x = Matrix::new(x, rows, self.inputs).transposed();
+        multiply(x, at_input, &mut for_wi, gates4, Mode::Set, Threads::All);
+        debug_assert_eq!(bias.len(), gates4);
+        [for_x, Some(for_wi), Some(for_wh), Some(column_sums(&projected, gates4))]
+    }
+}
+
+fn repeat_row(row: &[f32], count: usize) -> Vec<f32> {
+    row.repeat(count)
+}
+
+fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut result = vec![0.0; values.len()];
+    for (r, row) in values.chunks_exact(columns).enumerate() {
+        for (c, value) in row.iter().enumerate() {
+            result[c * rows + r] = *value;
+        }
+    }
+    result
+}
+
+fn add(to: &mut [f32], from: &[f32]) {
+    vectorized(|| to.iter_mut().zip(from).for_each(|(to, from)| *to += from));
+}
+
+/// Bidirectional GRU from states of zeros, the backward direction from each sequence's last real frame; zeros in the padding.
+///
+/// # Shapes
+/// `x` `[batch, frames, inputs]`, weights `[2, inputs, 3 * cells]` and `[2, cells, 3 * cells]`, biases `[2, 1, 3 * cells]` (gates: reset,
+/// update, new) to `[batch, frames, 2 * cells]`.
+pub(crate) fn gru(x: Tensor<3>, weights: [Tensor<3>; 2], biases: [Tensor<3>; 2], lengths: &[usize]) -> Tensor<3> {
+    let [_, frames, inputs] = x.dims();
+    let cells = weights[1].dims()[1];
+    let ([wi, wh], [bi, bh]) = (weights, biases);
+    let kernel = Gru { inputs, cells, frames, lengths: lengths.to_vec() };
+    apply(kernel, [x.into(), wi.into(), wh.into(), bi.into(), bh.into()]).0
+}
+
+/// LSTM from a state of zeros, over `frames` frames; an input of one frame is brought again at each.
+///
+/// # Shapes
+/// `x` `[batch, frames or 1, inputs]`, weights `[inputs, 4 * cells]` and `[cells, 4 * cells]`, bias `[4 * cells]` (gates: input, forget,
+/// candidate, output) to `[batch, frames, cells]`.
+pub(crate) fn lstm(x: Tensor<3>, weights: [Tensor<2>; 2], bias: Tensor<1>, frames: usize) -> Tensor<3> {
+    let [batch, given, inputs] = x.dims();
+    let [wi, wh] = weights;
+    let kernel = Lstm { batch, inputs, cells: wh.dims()[0], frames, repeated: given == 1 };
+    apply(kernel, [x.into(), wi.into(), wh.into(), bias.into()]).0
+}
