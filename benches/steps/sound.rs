@@ -16,7 +16,7 @@ pub fn voice(seconds: f64, pitch: f64) -> Waveform {
         let t = index as f64 / f64::from(RATE);
         let phase = TAU * pitch * (t - 0.15 / (TAU * 0.7) * (TAU * 0.7 * t).cos());
         let loudness = 0.02 + (TAU * 1.9 * t).sin().powi(2);
-        let harmonics: f64 = (1..=30).map(|k| f64::from(k)).map(|k| (k * phase + k * k).sin() / k).sum();
+        let harmonics: f64 = (1..=30).map(f64::from).map(|k| (k * phase + k * k).sin() / k).sum();
         (0.1 * loudness * harmonics) as f32
     };
     Waveform { samples: (0..(seconds * f64::from(RATE)) as usize).map(sample).collect(), sample_rate: RATE }
