@@ -6,6 +6,9 @@
 #   make test                        every test
 #   make smoke                       the demo in seconds, for continuous integration
 #   make test-peers                  TensorBoard and numpy read what it left
+#   make bench                       how long training steps, inference and signal processing take
+#   make bench-peers                 the same in turns with PyTorch and librosa (PEER_FLAGS="--device cuda --compile")
+#   make gpu-bundle                  programs for scripts/gpu-check, to take to a machine with a GPU and nothing else
 
 # A path as one word for the shell, whatever is in its name.
 quoted = '$(subst ','\'',$(1))'
@@ -33,7 +36,7 @@ OUT = $(call path,$(RUN)/out)
 TRAIN = $(FEATURES)/train $(FEATURES)/test --device $(DEVICE) --preset $(PRESET)
 MODELS = --vae $(VAE) --inverter $(INVERTER) --device $(DEVICE) --png
 
-.PHONY: demo build corpus features vae inverter synth test test-peers smoke lint check-cuda clean
+.PHONY: demo build corpus features vae inverter synth test test-peers smoke lint check-cuda bench bench-peers gpu-bundle clean
 # Stages run in the order in which they are named, also under `make -j`; cargo and the programs use all cores by themselves.
 .NOTPARALLEL:
 
@@ -96,6 +99,29 @@ lint:
 
 check-cuda:
 	$(CARGO) check --bins --features cuda
+
+bench:
+	$(CARGO) bench --bench steps $(CUDA)
+
+bench-peers:
+	test -x work/venv-bench/bin/python || python3 -m venv work/venv-bench
+	work/venv-bench/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-bench.txt
+	work/venv-bench/bin/python scripts/bench_peers.py --json work/bench-peers.json $(PEER_FLAGS)
+
+BUNDLE = work/gpu-bundle
+BUNDLE_FEATURES ?= --features cuda
+BUNDLED = make-corpus extract-features train-vae train-inverter
+
+# `cargo bench --no-run` builds the programs as well; only it knows what the benchmark's file is called.
+gpu-bundle:
+	rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/bin
+	$(CARGO) bench --bench steps --no-run $(BUNDLE_FEATURES) --message-format=json-render-diagnostics > $(BUNDLE)/cargo.json
+	cp "$$(sed -n 's/.*"executable":"\([^"]*\/steps-[^"]*\)".*/\1/p' $(BUNDLE)/cargo.json)" $(BUNDLE)/bin/steps
+	cp $(BUNDLED:%=target/release/%) $(BUNDLE)/bin
+	strip $(BUNDLE)/bin/*
+	tar -C $(BUNDLE)/bin -cf - . | xz --lzma2=preset=9,dict=256MiB > $(BUNDLE)/gpu-bundle.tar.xz
+	rm -r $(BUNDLE)/bin $(BUNDLE)/cargo.json
+	ls -l $(BUNDLE)/gpu-bundle.tar.xz
 
 clean:
 	$(CARGO) clean

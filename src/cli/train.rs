@@ -165,7 +165,7 @@ impl TrainFlags {
 
 /// Lets the allocator keep what each training step frees for the next one, which needs the same sizes again. Given back to the
 /// system, it would be mapped and cleared anew in every step: a fifth of the time on the CPU.
-fn keep_freed_memory() {
+pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: these only set parameters of the allocator; a refused one changes nothing.
     unsafe {

@@ -8,6 +8,6 @@ mod vae;
 
 pub use adam::Adam;
 pub use inverter::InverterTask;
-pub use task::{Task, Terms};
+pub use task::{Task, Term, Terms};
 pub use trainer::{Limits, Outcome, Report, Session, fit};
 pub use vae::VaeTask;

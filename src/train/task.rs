@@ -25,10 +25,13 @@ pub trait Task {
     fn seek(&mut self, position: Position);
 }
 
+/// A value and its name, `[1]`, without autodiff.
+pub type Term = (&'static str, Tensor<1>);
+
 /// The loss of one batch.
 pub struct Terms {
     /// What is minimised, `[1]`, tracked by autodiff.
     pub loss: Tensor<1>,
-    /// What is shown, by name, `[1]` each; the first is the total.
-    pub reported: Vec<(&'static str, Tensor<1>)>,
+    /// What is shown; the first is the total.
+    pub reported: Vec<Term>,
 }

@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::adam::Adam;
-use super::task::Task;
+use super::task::{Task, Term};
 use crate::board::EventWriter;
 use crate::data::Standardizer;
 use crate::run::{About, Checkpoint, NamedTensors, RunConfig, RunDir, load_parameters, parameters, trained_shapes};
@@ -87,15 +87,19 @@ impl<M: Module> Session<M> {
         self.model.as_ref().expect("only an update takes it")
     }
 
-    /// One step of `task`: the terms it reports, and the norm of the gradient, `[1]`.
-    fn step(&mut self, task: &mut impl Task<Model = M>, rate: f64) -> (Vec<(&'static str, Tensor<1>)>, Tensor<1>) {
+    /// Takes one step: a batch, its loss, the gradients, Adam. Gives the loss terms and the norm of all gradients before
+    /// clipping, all still on the device.
+    pub fn advance<T: Task<Model = M>>(&mut self, task: &mut T) -> (Vec<Term>, Tensor<1>) {
         let step = self.about.step;
         let mut model = self.model.take().expect("only an update takes it");
         let terms = task.train_loss(&mut model, step);
         let gradients = terms.loss.backward();
         drop(terms.loss);
+        let rate = self.about.config.schedule.rate(step);
         let (model, norm) = self.adam.step(model, gradients, rate, step);
         self.model = Some(model);
+        self.about.step = step + 1;
+        self.about.position = task.position();
         (terms.reported, norm)
     }
 }
@@ -123,14 +127,9 @@ pub fn fit<T: Task>(
         save(session, run, limits.keep, tell)?; // a disk that cannot be written is found out before the work, not after
     }
     while session.about.step < limits.steps && stop.load(Ordering::Relaxed) == 0 {
+        let rate = session.about.config.schedule.rate(session.about.step);
+        let (reported, norm) = session.advance(task);
         let step = session.about.step;
-        let rate = session.about.config.schedule.rate(step);
-
-        let (reported, norm) = session.step(task, rate);
-
-        let step = step + 1;
-        session.about.step = step;
-        session.about.position = task.position();
         means.add(reported, norm);
         tell(Report::Step { step });
 
@@ -213,7 +212,7 @@ impl Means {
         Self { names: Vec::new(), sums: Vec::new(), count: 0, since: Instant::now(), timed: 0 }
     }
 
-    fn add(&mut self, terms: Vec<(&'static str, Tensor<1>)>, norm: Tensor<1>) {
+    fn add(&mut self, terms: Vec<Term>, norm: Tensor<1>) {
         let terms = terms.into_iter().chain([(GRADIENT_NORM, norm)]);
         if self.count == 0 {
             (self.names, self.sums) = terms.unzip();

@@ -1,0 +1,258 @@
+//! The cases: models of default sizes made from a seed, their training tasks over a little data, and signal processing.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use realfft::num_complex::Complex;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use vae_workshop::cli::train::keep_freed_memory;
+use vae_workshop::data::{FeatureSet, PairDataset, SegmentDataset, Standardizer};
+use vae_workshop::dsp::phase::{Phase, reconstruct};
+use vae_workshop::dsp::stft::{PadMode, Stft};
+use vae_workshop::features::{FeatureConfig, FeatureExtractor, Features};
+use vae_workshop::models::{CbhgConfig, ConvVaeConfig, LstmVaeConfig, Scale, VaeConfig, parameter_count};
+use vae_workshop::nn::Lengths;
+use vae_workshop::run::{
+    AdamConfig, BatchConfig, BetaVae, Clipping, InverterRecipe, ModelConfig, Objective, RunConfig, Schedule,
+};
+use vae_workshop::train::{InverterTask, Session, Task, Term, VaeTask};
+use vae_workshop::{Error, Result};
+
+use crate::sound;
+
+pub const NAMES: [&str; 8] =
+    ["conv-vae", "lstm-vae", "cbhg-32x128", "cbhg-32x400", "cbhg-infer-60s", "stft", "griffin-lim-50", "features"];
+
+/// Something to do again and again.
+pub struct Case {
+    /// Trained values of the model; none without a model.
+    pub parameters: Option<usize>,
+    pub configuration: Value,
+    work: Box<dyn Work>,
+    device: Device,
+}
+
+trait Work {
+    fn step(&mut self);
+    /// A number that tells what the last step computed.
+    fn value(&self) -> Option<f64>;
+}
+
+impl Case {
+    /// The case of this name, on `device` (without autodiff); signal processing is the CPU's on every device.
+    ///
+    /// # Errors
+    /// If the data cannot be written to a temporary folder.
+    ///
+    /// # Panics
+    /// If no case has the name.
+    pub fn open(name: &str, seed: u64, device: &Device) -> Result<Self> {
+        match name {
+            "conv-vae" => vae(
+                VaeConfig::Conv(ConvVaeConfig {
+                    segment_frames: 20,
+                    n_mels: 80,
+                    channels: [32, 64, 64],
+                    hidden: 256,
+                    latents: 32,
+                }),
+                seed,
+                device,
+            ),
+            "lstm-vae" => vae(
+                VaeConfig::Lstm(LstmVaeConfig {
+                    segment_frames: 20,
+                    n_mels: 80,
+                    cells: 256,
+                    latents: 32,
+                    scale: Scale::Softplus,
+                }),
+                seed,
+                device,
+            ),
+            "cbhg-32x128" => inverter(BatchConfig { size: 32, frames: 128 }, seed, device),
+            "cbhg-32x400" => inverter(BatchConfig { size: 32, frames: 400 }, seed, device),
+            "cbhg-infer-60s" => Ok(inference(6000, seed, device)),
+            "stft" => Ok(stft(device)),
+            "griffin-lim-50" => Ok(griffin_lim(device)),
+            "features" => features(device),
+            other => panic!("there is no case {other}"),
+        }
+    }
+
+    /// Does it `steps` times and waits for the device.
+    pub fn run(&mut self, steps: u32) {
+        (0..steps).for_each(|_| self.work.step());
+        self.device.sync().expect("the device finishes what it was given");
+    }
+
+    /// A loss, or a mean of the result: finite, and the same for the same input.
+    pub fn value(&self) -> Option<f64> {
+        self.work.value()
+    }
+
+    /// What the device's allocator holds, where it says.
+    pub fn device_bytes(&self) -> Option<u64> {
+        self.device.memory_pool_usage().map(|usage| usage.bytes_reserved)
+    }
+}
+
+/// The default batch and optimizer of `train-vae`.
+fn vae(model: VaeConfig, seed: u64, device: &Device) -> Result<Case> {
+    let (set, _folder) = data()?;
+    let standardizer = Standardizer::of(&set)?;
+    let objective = BetaVae::new(8.0);
+    let config = RunConfig {
+        model: model.clone().into(),
+        objective: Objective::BetaVae(objective.clone()),
+        optimizer: AdamConfig::default(),
+        schedule: Schedule::constant(1e-3),
+        batch: BatchConfig { size: 128, frames: model.segment_frames() },
+        seed,
+        features: set.config().clone(),
+        data: set.identity(),
+        test_data: None,
+    };
+    let load = || SegmentDataset::load(&set, &standardizer, model.segment_frames());
+    let (size, latents) = (config.batch.size, model.latents());
+    let task = VaeTask::new(load()?, load()?, objective, size, latents, standardizer.std, seed, device);
+    Ok(training(task, Session::start(model.init(seed, &device.clone().autodiff()), config, standardizer), device))
+}
+
+/// The default network and optimizer of `train-inverter`, correction recipe.
+fn inverter(batch: BatchConfig, seed: u64, device: &Device) -> Result<Case> {
+    let (set, _folder) = data()?;
+    let standardizer = Standardizer::of(&set)?;
+    let load = || PairDataset::load(&set, Some(&standardizer));
+    let task = InverterTask::new(load()?, load()?, batch.frames, batch.size, seed, device);
+    let config = RunConfig {
+        model: ModelConfig::Cbhg(cbhg()),
+        objective: Objective::SpectrumL1 { recipe: InverterRecipe::Correction },
+        optimizer: AdamConfig { clipping: Clipping::GlobalNorm(1.0), ..AdamConfig::default() },
+        schedule: Schedule { initial: 1e-3, last: 1e-5, decay_steps: 40_000 },
+        batch,
+        seed,
+        features: set.config().clone(),
+        data: set.identity(),
+        test_data: None,
+    };
+    Ok(training(task, Session::start(cbhg().init(seed, &device.clone().autodiff()), config, standardizer), device))
+}
+
+fn cbhg() -> CbhgConfig {
+    CbhgConfig {
+        n_mels: 80,
+        bins: 513,
+        bank_size: 16,
+        channels: 128,
+        highway_layers: 4,
+        gru_cells: 128,
+        small_output: true,
+    }
+}
+
+/// Forward of one utterance of this length.
+fn inference(frames: usize, seed: u64, device: &Device) -> Case {
+    let config = cbhg();
+    let model = config.init(seed, &device.clone().autodiff()).valid();
+    let values: Vec<f32> = (0..frames * config.n_mels).map(|index| (index as f32 * 0.37).sin()).collect();
+    let x: Tensor<3> = Tensor::from_data(TensorData::new(values, [1, frames, config.n_mels]), device);
+    let lengths = Lengths::new(vec![frames], frames, device);
+    Case {
+        parameters: Some(parameter_count(&config.init(seed, &device.clone().autodiff()))),
+        configuration: json!({ "model": config, "frames": frames }),
+        work: Box::new(Repeated {
+            make: move || model.forward(x.clone(), &lengths),
+            tell: |output: &Tensor<3>| f64::from(output.clone().mean().into_scalar::<f32>()),
+            last: None,
+        }),
+        device: device.clone(),
+    }
+}
+
+fn stft(device: &Device) -> Case {
+    let (samples, stft) = (sound::voice(10.0, 130.0).samples, transform());
+    plain(device, move || stft.forward(&samples), |spectrum| mean(spectrum.iter().map(|bin: &Complex<f32>| bin.norm())))
+}
+
+fn griffin_lim(device: &Device) -> Case {
+    let stft = transform();
+    let magnitude = stft.forward(&sound::voice(10.0, 130.0).samples).mapv(|bin| bin.norm());
+    plain(
+        device,
+        move || reconstruct(magnitude.view(), &stft, &Phase::GriffinLim.config(0)),
+        |samples: &Vec<f32>| mean(samples.iter().map(|sample| sample.abs())),
+    )
+}
+
+fn features(device: &Device) -> Result<Case> {
+    let (extractor, voice) = (FeatureExtractor::new(FeatureConfig::default())?, sound::voice(10.0, 130.0));
+    let extract = move || extractor.extract(&voice).expect("the voice is a sound");
+    Ok(plain(device, extract, |features: &Features| mean(features.logmel.iter().copied())))
+}
+
+fn transform() -> Stft<f32> {
+    let config = FeatureConfig::default();
+    Stft::new(config.n_fft, config.hop_size, PadMode::Reflect)
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f32>) -> f64 {
+    let count = values.len() as f64;
+    values.map(f64::from).sum::<f64>() / count
+}
+
+fn data() -> Result<(FeatureSet, TempDir)> {
+    let folder = TempDir::new().map_err(Error::io(&std::env::temp_dir()))?;
+    Ok((sound::feature_set(folder.path())?, folder))
+}
+
+/// A step of the trainers' own loop.
+struct Training<T: Task> {
+    task: T,
+    session: Session<T::Model>,
+    last: Vec<Term>,
+}
+
+fn training<T: Task + 'static>(task: T, session: Session<T::Model>, device: &Device) -> Case {
+    keep_freed_memory();
+    let config = &session.about.config;
+    Case {
+        parameters: Some(parameter_count(session.model())),
+        configuration: json!({ "model": config.model, "batch": config.batch, "optimizer": config.optimizer }),
+        work: Box::new(Training { task, session, last: Vec::new() }),
+        device: device.clone(),
+    }
+}
+
+impl<T: Task> Work for Training<T> {
+    fn step(&mut self) {
+        (self.last, _) = self.session.advance(&mut self.task);
+    }
+
+    fn value(&self) -> Option<f64> {
+        self.last.first().map(|(_, total)| f64::from(total.clone().into_scalar::<f32>()))
+    }
+}
+
+/// The same computation over and over.
+struct Repeated<O, F: FnMut() -> O> {
+    make: F,
+    tell: fn(&O) -> f64,
+    last: Option<O>,
+}
+
+fn plain<O: 'static>(device: &Device, make: impl FnMut() -> O + 'static, tell: fn(&O) -> f64) -> Case {
+    let configuration = json!({ "seconds": 10, "features": FeatureConfig::default() });
+    let work = Box::new(Repeated { make, tell, last: None });
+    Case { parameters: None, configuration, work, device: device.clone() }
+}
+
+impl<O, F: FnMut() -> O> Work for Repeated<O, F> {
+    fn step(&mut self) {
+        self.last = Some((self.make)());
+    }
+
+    fn value(&self) -> Option<f64> {
+        self.last.as_ref().map(self.tell)
+    }
+}
