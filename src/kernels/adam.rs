@@ -5,8 +5,8 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::dense::BLOCK;
 use super::math::vectorized;
+use super::memory::BLOCK;
 
 /// The numbers of one step of Adam.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::math::vectorized;
 use super::matrix::{Matrix, Mode, Threads, multiply};
+use super::memory::build;
 use super::tape::{Kernel, apply};
 
 /// Frames that one task works on.
@@ -60,8 +61,7 @@ impl Kernel<2> for Bank {
         let &Self { batch, frames, inputs, outputs, widths } = self;
         let columns = widths * outputs;
         let padded = self.pad(x);
-        let mut y = vec![0.0; batch * frames * columns];
-        y.par_chunks_mut(frames * columns).enumerate().for_each(|(sequence, y)| {
+        let y = build(batch * frames * columns, frames * columns, |sequence, y| {
             y.par_chunks_mut(CHUNK * columns).enumerate().for_each(|(chunk, y)| {
                 let count = y.len() / columns;
                 for width in 1..=widths {

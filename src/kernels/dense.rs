@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::grid::column_sums;
 use super::math::vectorized;
 use super::matrix::{Matrix, Mode, Threads, multiply};
+use super::memory::{BLOCK, build, zeros};
 use super::tape::{Kernel, apply};
 
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ impl Kernel<3> for Dense {
     fn forward(&self, [x, weight, bias]: [&[f32]; 3]) -> (Vec<f32>, Vec<usize>, ()) {
         let &Self { inputs, outputs, slope, .. } = self;
         let rows = x.len() / inputs;
-        let mut y = vec![0.0; rows * outputs];
+        let mut y = zeros(rows * outputs);
         let (x, weight) = (Matrix::new(x, rows, inputs), Matrix::new(weight, inputs, outputs));
         multiply(x, weight, &mut y, outputs, Mode::Set, Threads::All);
         y.par_chunks_mut(outputs * BLOCK.div_ceil(outputs)).for_each(|rows| {
@@ -51,20 +52,19 @@ impl Kernel<3> for Dense {
         let &Self { inputs, outputs, slope, .. } = self;
         let rows = x.len() / inputs;
         let masked = (slope != 1.0).then(|| {
-            let mut masked = vec![0.0; gradient.len()];
-            let parts = masked.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK)).zip(output.par_chunks(BLOCK));
-            parts.for_each(|((d, g), y)| {
+            build(gradient.len(), BLOCK, |index, d| {
+                let from = index * BLOCK;
+                let (gradient, output) = (&gradient[from..from + d.len()], &output[from..from + d.len()]);
                 vectorized(|| {
-                    for ((d, g), y) in d.iter_mut().zip(g).zip(y) {
+                    for ((d, g), y) in d.iter_mut().zip(gradient).zip(output) {
                         *d = if *y > 0.0 { *g } else { *g * slope };
                     }
                 });
-            });
-            masked
+            })
         });
         let d = Matrix::new(masked.as_deref().unwrap_or(gradient), rows, outputs);
         let product = |a: Matrix, b: Matrix, rows: usize, columns: usize| {
-            let mut out = vec![0.0; rows * columns];
+            let mut out = zeros(rows * columns);
             multiply(a, b, &mut out, columns, Mode::Set, Threads::All);
             out
         };
@@ -75,9 +75,6 @@ impl Kernel<3> for Dense {
         ]
     }
 }
-
-/// Values that one task passes over.
-pub(super) const BLOCK: usize = 1 << 15;
 
 /// `leaky_relu(x weight + bias)` over the last dimension (`slope` 1: no activation).
 ///

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::math::vectorized;
 use super::matrix::{Matrix, Mode, Threads, multiply};
+use super::memory::build;
 use super::tape::{Kernel, apply};
 use burn::tensor::Tensor;
 
@@ -67,10 +68,6 @@ impl Layout {
     /// Values in one row of the whole batch.
     fn row(&self) -> usize {
         (self.lead + self.batch * self.stored) * self.channels
-    }
-
-    fn zeros(&self) -> Vec<f32> {
-        vec![0.0; self.rows * self.row()]
     }
 
     /// Where the real columns of a sample's row begin.
@@ -197,17 +194,13 @@ fn mode(index: usize) -> Mode {
     if index == 0 { Mode::Set } else { Mode::Add }
 }
 
-/// Fills the real columns of a grid: `write(row, first sample, values of these samples, scratch)`, in parallel.
-fn fill(layout: &Layout, write: impl Fn(usize, usize, &mut [f32], &mut Vec<f32>) + Sync) -> Vec<f32> {
-    let mut grid = layout.zeros();
+/// Fills the real columns of a grid: `write(row, first sample, values of these samples)`, in parallel.
+fn fill(layout: &Layout, write: impl Fn(usize, usize, &mut [f32]) + Sync) -> Vec<f32> {
     let chunk = CHUNK * layout.stored * layout.channels;
-    grid.par_chunks_mut(layout.row()).enumerate().for_each(|(row, values)| {
-        values[layout.lead * layout.channels..]
-            .par_chunks_mut(chunk)
-            .enumerate()
-            .for_each_init(Vec::new, |scratch, (index, values)| write(row, index * CHUNK, values, scratch));
-    });
-    grid
+    build(layout.rows * layout.row(), layout.row(), |row, values| {
+        let samples = values[layout.lead * layout.channels..].par_chunks_mut(chunk);
+        samples.enumerate().for_each(|(index, values)| write(row, index * CHUNK, values));
+    })
 }
 
 /// `y = activation(x + bias)` for each column of each sample; `x` has `skip` columns before the real ones of each sample.
@@ -230,7 +223,7 @@ fn activate(x: &[f32], skip: usize, x_stored: usize, bias: &[f32], slope: f32, l
 /// The gradient before the activation, in another layout, and that of the bias.
 fn deactivate(gradient: &[f32], output: &[f32], from: &Layout, to: &Layout, slope: f32) -> (Vec<f32>, Vec<f32>) {
     let width = from.columns * from.channels;
-    let result = fill(to, |row, first, values, _| {
+    let result = fill(to, |row, first, values| {
         for (index, sample) in values.chunks_mut(to.stored * to.channels).enumerate() {
             let start = from.at(row, first + index);
             let (g, y) = (&gradient[start..start + width], &output[start..start + width]);
@@ -284,11 +277,11 @@ impl Kernel<3> for Convolve {
         let weights = grid.gathering(weight);
         let layout = grid.coarse_layout(Layout::padded);
         let stored = grid.columns + 1;
-        let output = fill(&layout, |row, first, values, scratch| {
+        let output = fill(&layout, |row, first, values| {
             let samples = values.len() / (layout.stored * layout.channels);
-            scratch.resize(samples * stored * grid.coarse, 0.0);
-            grid.gather(x, &weights, row, first, samples, scratch);
-            activate(scratch, 0, stored, bias, self.slope, &layout, values);
+            let mut sums = vec![0.0; samples * stored * grid.coarse];
+            grid.gather(x, &weights, row, first, samples, &mut sums);
+            activate(&sums, 0, stored, bias, self.slope, &layout, values);
         });
         (output, layout.shape(), ())
     }
@@ -307,7 +300,7 @@ impl Kernel<3> for Convolve {
         let for_x = wanted[0].then(|| {
             let weights = grid.spreading(weight);
             let layout = grid.fine_layout(Layout::padded);
-            fill(&layout, |row, first, values, _| {
+            fill(&layout, |row, first, values| {
                 let samples = values.len() / (layout.stored * layout.channels);
                 grid.spread(&d, &weights, row, first, samples, values);
             })
@@ -331,11 +324,11 @@ impl Kernel<3> for Deconvolve {
         let weights = grid.spreading(weight);
         let layout = grid.fine_layout(Layout::shared);
         let stored = 2 * grid.columns + 2;
-        let output = fill(&layout, |row, first, values, scratch| {
+        let output = fill(&layout, |row, first, values| {
             let samples = values.len() / (layout.stored * layout.channels);
-            scratch.resize(samples * stored * grid.fine, 0.0);
-            grid.spread(x, &weights, row, first, samples, scratch);
-            activate(scratch, 1, stored, bias, self.slope, &layout, values);
+            let mut sums = vec![0.0; samples * stored * grid.fine];
+            grid.spread(x, &weights, row, first, samples, &mut sums);
+            activate(&sums, 1, stored, bias, self.slope, &layout, values);
         });
         (output, layout.shape(), ())
     }
@@ -354,7 +347,7 @@ impl Kernel<3> for Deconvolve {
         let for_x = wanted[0].then(|| {
             let weights = grid.gathering(weight);
             let layout = grid.coarse_layout(Layout::shared);
-            fill(&layout, |row, first, values, _| {
+            fill(&layout, |row, first, values| {
                 let samples = values.len() / (layout.stored * layout.channels);
                 grid.gather(&d, &weights, row, first, samples, values);
             })
@@ -382,41 +375,41 @@ enum Form {
 }
 
 impl Relay {
-    /// Copies each channel's columns of a sample's row, between `grid` and where `visit` is told they lie in the plain array.
-    fn each(&self, mut visit: impl FnMut(usize, usize, usize)) {
+    /// Where the rows of a channel of a sample begin in the plain array.
+    fn plane(&self, sample: usize, channel: usize) -> usize {
         let Layout { batch, rows, columns, channels, .. } = self.grid;
-        for sample in 0..batch {
-            for row in 0..rows {
-                for channel in 0..channels {
-                    let line = match self.form {
-                        Form::Planes => (channel * batch + sample) * rows + row,
-                        Form::Flat => (sample * channels + channel) * rows + row,
-                    };
-                    visit(self.grid.at(row, sample) + channel, line * columns, columns);
-                }
-            }
-        }
+        let index = match self.form {
+            Form::Planes => channel * batch + sample,
+            Form::Flat => sample * channels + channel,
+        };
+        index * rows * columns
     }
 
     fn onto_grid(&self, plain: &[f32]) -> Vec<f32> {
-        let (mut grid, step) = (self.grid.zeros(), self.grid.channels);
-        self.each(|on_grid, start, columns| {
-            for (index, value) in plain[start..start + columns].iter().enumerate() {
-                grid[on_grid + index * step] = *value;
+        let Layout { columns, channels, stored, before, .. } = self.grid;
+        fill(&self.grid, |row, first, values| {
+            for (index, sample) in values.chunks_mut(stored * channels).enumerate() {
+                for channel in 0..channels {
+                    let line = &plain[self.plane(first + index, channel) + row * columns..][..columns];
+                    let to = sample[before * channels + channel..].iter_mut().step_by(channels);
+                    to.zip(line).for_each(|(to, from)| *to = *from);
+                }
             }
-        });
-        grid
+        })
     }
 
     fn off_grid(&self, grid: &[f32]) -> Vec<f32> {
         let Layout { batch, rows, columns, channels, .. } = self.grid;
-        let (mut plain, step) = (vec![0.0; batch * rows * columns * channels], channels);
-        self.each(|on_grid, start, columns| {
-            for (index, value) in plain[start..start + columns].iter_mut().enumerate() {
-                *value = grid[on_grid + index * step];
+        build(batch * rows * columns * channels, rows * columns, |index, plane| {
+            let (sample, channel) = match self.form {
+                Form::Planes => (index % batch, index / batch),
+                Form::Flat => (index / channels, index % channels),
+            };
+            for (row, line) in plane.chunks_exact_mut(columns).enumerate() {
+                let from = grid[self.grid.at(row, sample) + channel..].iter().step_by(channels);
+                line.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
             }
-        });
-        plain
+        })
     }
 }
 

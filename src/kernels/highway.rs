@@ -3,10 +3,10 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::dense::BLOCK;
 use super::grid::column_sums;
 use super::math::{sigmoid, vectorized};
 use super::matrix::{Matrix, Mode, Threads, multiply};
+use super::memory::{BLOCK, zeros};
 use super::tape::{Kernel, apply};
 
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl Kernel<5> for Highway {
             out
         };
         let (mut gate, transform) = (branch(wg, bg), branch(wt, bt));
-        let mut y = vec![0.0; x.len()];
+        let mut y = zeros(x.len());
         let parts = y.par_chunks_mut(BLOCK).zip(gate.par_chunks_mut(BLOCK));
         parts.zip(transform.par_chunks(BLOCK)).zip(x.par_chunks(BLOCK)).for_each(|(((y, gate), transform), x)| {
             vectorized(|| {
@@ -55,7 +55,7 @@ impl Kernel<5> for Highway {
         let channels = self.channels;
         let rows = x.len() / channels;
         let [gate, transform] = &**saved;
-        let [mut for_x, mut at_gate, mut at_transform] = [(); 3].map(|()| vec![0.0; x.len()]);
+        let [mut for_x, mut at_gate, mut at_transform] = [(); 3].map(|()| zeros(x.len()));
         let outputs =
             for_x.par_chunks_mut(BLOCK).zip(at_gate.par_chunks_mut(BLOCK)).zip(at_transform.par_chunks_mut(BLOCK));
         let inputs =

@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::dense::BLOCK;
 use super::math::{ln, sigmoid, softplus, vectorized};
+use super::memory::{BLOCK, zeros};
 use super::tape::{Kernel, apply};
 
 /// Sum over all values of the negative log-density under a normal distribution of scale `floor + softplus(raw)`.
@@ -38,7 +38,7 @@ impl Kernel<3> for GaussianNll {
         wanted: [bool; 3],
     ) -> [Option<Vec<f32>>; 3] {
         let factor = gradient[0];
-        let (mut for_mean, mut for_raw) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        let (mut for_mean, mut for_raw) = (zeros(x.len()), zeros(x.len()));
         let outputs = for_mean.par_chunks_mut(BLOCK).zip(for_raw.par_chunks_mut(BLOCK));
         let inputs = x.par_chunks(BLOCK).zip(mean.par_chunks(BLOCK)).zip(raw.par_chunks(BLOCK));
         outputs.zip(inputs).for_each(|((for_mean, for_raw), ((x, mean), raw))| {
@@ -97,7 +97,7 @@ impl Kernel<2> for MeanAbsoluteError {
     ) -> [Option<Vec<f32>>; 2] {
         let factor = (f64::from(gradient[0]) / self.count()) as f32;
         let sequence = self.frames * self.bins;
-        let mut for_x = vec![0.0; x.len()];
+        let mut for_x = zeros(x.len());
         let inputs = x.par_chunks_exact(sequence).zip(target.par_chunks_exact(sequence)).zip(&self.lengths);
         for_x.par_chunks_exact_mut(sequence).zip(inputs).for_each(|(for_x, ((x, target), length))| {
             let real = length * self.bins;

@@ -15,6 +15,7 @@ mod highway;
 mod loss;
 mod math;
 mod matrix;
+mod memory;
 mod norm;
 mod recurrent;
 mod shift;

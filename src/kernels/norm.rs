@@ -6,8 +6,12 @@ use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::math::{Work, vectorized};
+use super::memory::{build, zeros};
 use super::tape::{Kernel, apply};
 use crate::nn::After;
+
+/// Frames that one task works on.
+const CHUNK: usize = 64;
 
 /// Sequences padded to a common length, and what happens to each channel.
 #[derive(Clone, Debug)]
@@ -37,14 +41,18 @@ impl Frames {
     /// `after(scale x + shift)`, zero in the padding.
     fn activate(&self, x: &[f32], scale: &[f32], shift: &[f32]) -> Vec<f32> {
         let (channels, floor) = (self.channels, if self.after == After::Nothing { f32::NEG_INFINITY } else { 0.0 });
-        let mut y = vec![0.0; x.len()];
-        y.par_chunks_exact_mut(self.sequence()).zip(self.real(x)).for_each(|(y, x)| {
-            let last = x.len() - channels;
-            for (start, (x_row, y)) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)).enumerate() {
-                let start = start * channels;
-                let next = (self.after == After::ReluMax && start < last).then(|| &x[start + channels..][..channels]);
+        build(x.len(), CHUNK * channels, |chunk, y| {
+            for (index, y) in y.chunks_exact_mut(channels).enumerate() {
+                let row = chunk * CHUNK + index;
+                let left = self.lengths[row / self.frames].saturating_sub(row % self.frames); // real frames from here on
+                if left == 0 {
+                    continue;
+                }
+                let mut rows = x[row * channels..].chunks_exact(channels);
+                let now = rows.next().expect("as many rows as in y");
+                let next = rows.next().filter(|_| self.after == After::ReluMax && left > 1);
                 vectorized(|| {
-                    for (((y, x), scale), shift) in y.iter_mut().zip(x_row).zip(scale).zip(shift) {
+                    for (((y, x), scale), shift) in y.iter_mut().zip(now).zip(scale).zip(shift) {
                         *y = (x * scale + shift).max(floor);
                     }
                     if let Some(next) = next {
@@ -54,8 +62,7 @@ impl Frames {
                     }
                 });
             }
-        });
-        y
+        })
     }
 
     /// From the gradient after the activation to that of `scale x + shift`; with, for each sequence, the sums over its frames of
@@ -67,7 +74,7 @@ impl Frames {
         gradient: &'a [f32],
     ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
         let channels = self.channels;
-        let mut d = vec![0.0; x.len()];
+        let mut d = zeros(x.len());
         let sums: Vec<(Vec<f32>, Vec<f32>)> = d
             .par_chunks_exact_mut(self.sequence())
             .zip(self.real(x))

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::grid::column_sums;
 use super::math::{Work, sigmoid, tanh, vectorized};
 use super::matrix::{Matrix, Mode, Threads, multiply};
+use super::memory::zeros;
 use super::tape::{Kernel, apply};
 
 /// Sequences that one task carries through time.
@@ -195,7 +196,7 @@ impl Kernel<5> for Gru {
     fn forward(&self, inputs: [&[f32]; 5]) -> (Vec<f32>, Vec<usize>, Self::Saved) {
         let (frames, cells) = (self.frames, self.cells);
         let done: Vec<(GruPart, Vec<f32>)> = self.parts().into_par_iter().map(|part| self.run(part, inputs)).collect();
-        let mut output = vec![0.0; self.lengths.len() * frames * 2 * cells];
+        let mut output = zeros(self.lengths.len() * frames * 2 * cells);
         let mut parts = Vec::with_capacity(done.len());
         for (part, states) in done {
             let rows = output[part.first * frames * 2 * cells..].chunks_exact_mut(2 * cells);
@@ -411,7 +412,7 @@ impl Kernel<4> for Lstm {
         let (frames, cells) = (self.frames, self.cells);
         let firsts: Vec<usize> = (0..self.batch).step_by(CHUNK).collect();
         let parts: Vec<LstmPart> = firsts.into_par_iter().map(|first| self.run(first, inputs)).collect();
-        let mut output = vec![0.0; self.batch * frames * cells];
+        let mut output = zeros(self.batch * frames * cells);
         for part in &parts {
             for row in 0..part.count {
                 for step in 0..frames {

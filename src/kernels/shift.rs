@@ -1,11 +1,14 @@
 //! Convolution over time: one product for all taps, then shifted sums.
 
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
 use super::math::vectorized;
 use super::matrix::{Matrix, Mode, Threads, multiply};
+use super::memory::{build, zeros};
 use super::tape::{Kernel, apply};
+
+/// Frames that one task works on.
+const CHUNK: usize = 64;
 
 #[derive(Clone, Debug)]
 struct TimeConv {
@@ -17,12 +20,14 @@ struct TimeConv {
 }
 
 impl TimeConv {
-    /// Visits, for each tap, the frames that it takes from: (tap, first output frame, first input frame, count).
-    fn taps(&self) -> impl Iterator<Item = (usize, usize, usize, usize)> {
-        let (left, frames) = ((self.width - 1) / 2, self.frames);
-        (0..self.width).map(move |tap| {
-            let (to, from) = (left.saturating_sub(tap), tap.saturating_sub(left));
-            (tap, to.min(frames), from.min(frames), frames.saturating_sub(to.max(from)))
+    /// The taps that reach a real frame from row `row` (of all frames of all sequences), forwards or backwards in time: (tap, row
+    /// that it reaches).
+    fn taps(&self, row: usize, forwards: bool) -> impl Iterator<Item = (usize, usize)> {
+        let (frame, left, frames) = (row % self.frames, (self.width - 1) / 2, self.frames);
+        (0..self.width).filter_map(move |tap| {
+            let (gain, loss) = if forwards { (tap, left) } else { (left, tap) };
+            let reached = (frame + gain).checked_sub(loss)?;
+            (reached < frames).then_some((tap, row - frame + reached))
         })
     }
 }
@@ -33,21 +38,16 @@ impl Kernel<2> for TimeConv {
     fn forward(&self, [x, weight]: [&[f32]; 2]) -> (Vec<f32>, Vec<usize>, ()) {
         let &Self { batch, frames, inputs, outputs, width } = self;
         let (rows, columns) = (batch * frames, width * outputs);
-        let mut taps = vec![0.0; rows * columns];
+        let mut taps = zeros(rows * columns);
         let (x, weight) = (Matrix::new(x, rows, inputs), Matrix::new(weight, inputs, columns));
         multiply(x, weight, &mut taps, columns, Mode::Set, Threads::All);
-        let mut y = vec![0.0; rows * outputs];
-        y.par_chunks_mut(frames * outputs).zip(taps.par_chunks(frames * columns)).for_each(|(y, taps)| {
-            vectorized(|| {
-                for (tap, to, from, count) in self.taps() {
-                    let rows = taps[from * columns..].chunks_exact(columns).take(count);
-                    for (y, row) in y[to * outputs..].chunks_exact_mut(outputs).zip(rows) {
-                        for (y, value) in y.iter_mut().zip(&row[tap * outputs..][..outputs]) {
-                            *y += value;
-                        }
-                    }
+        let y = build(rows * outputs, CHUNK * outputs, |chunk, y| {
+            for (index, y) in y.chunks_exact_mut(outputs).enumerate() {
+                for (tap, from) in self.taps(chunk * CHUNK + index, true) {
+                    let values = &taps[from * columns + tap * outputs..][..outputs];
+                    vectorized(|| y.iter_mut().zip(values).for_each(|(y, value)| *y += value));
                 }
-            });
+            }
         });
         (y, vec![batch, frames, outputs], ())
     }
@@ -62,20 +62,16 @@ impl Kernel<2> for TimeConv {
     ) -> [Option<Vec<f32>>; 2] {
         let &Self { batch, frames, inputs, outputs, width } = self;
         let (rows, columns) = (batch * frames, width * outputs);
-        let mut taps = vec![0.0; rows * columns];
-        taps.par_chunks_mut(frames * columns).zip(gradient.par_chunks(frames * outputs)).for_each(
-            |(taps, gradient)| {
-                for (tap, to, from, count) in self.taps() {
-                    let rows = taps[from * columns..].chunks_exact_mut(columns).take(count);
-                    for (row, gradient) in rows.zip(gradient[to * outputs..].chunks_exact(outputs)) {
-                        row[tap * outputs..][..outputs].copy_from_slice(gradient);
-                    }
+        let taps = build(rows * columns, CHUNK * columns, |chunk, taps| {
+            for (index, taps) in taps.chunks_exact_mut(columns).enumerate() {
+                for (tap, from) in self.taps(chunk * CHUNK + index, false) {
+                    taps[tap * outputs..][..outputs].copy_from_slice(&gradient[from * outputs..][..outputs]);
                 }
-            },
-        );
+            }
+        });
         let taps = Matrix::new(&taps, rows, columns);
         let for_x = wanted[0].then(|| {
-            let mut out = vec![0.0; x.len()];
+            let mut out = zeros(x.len());
             let weight = Matrix::new(weight, inputs, columns).transposed();
             multiply(taps, weight, &mut out, inputs, Mode::Set, Threads::All);
             out
