@@ -10,7 +10,7 @@ use crate::Result;
 use crate::features::FeatureFile;
 use crate::nn::Lengths;
 
-/// Input, estimate and target of every file of a set, in memory: 1.6 GB for an hour at the default settings.
+/// Input and target of every file of a set, in memory: 0.9 GB for an hour at the default settings.
 pub struct PairDataset {
     pairs: Vec<Pair>,
 }
@@ -18,9 +18,7 @@ pub struct PairDataset {
 struct Pair {
     /// The network's input, `[frames, mels]`.
     input: Array2<f32>,
-    /// What the network corrects, `[frames, bins]`, ln power; `None` when it predicts the spectrum itself.
-    estimate: Option<Array2<f32>>,
-    /// `[frames, bins]`, ln power.
+    /// What it is to predict, `[frames, bins]`, ln power: the spectrum, or the spectrum less its estimate.
     target: Array2<f32>,
 }
 
@@ -28,31 +26,27 @@ struct Pair {
 pub struct PairBatch {
     /// `[batch, frames, mels]`
     pub input: Tensor<3>,
-    /// `[batch, frames, bins]`
-    pub estimate: Option<Tensor<3>>,
-    /// `[batch, frames, bins]`
+    /// What the network is to predict, `[batch, frames, bins]`.
     pub target: Tensor<3>,
     /// Real frames of each item; what lies beyond is zero.
     pub lengths: Lengths,
 }
 
 impl PairDataset {
-    /// Reads every file and, with `standardizer`, makes standardised inputs and the estimates the network corrects;
-    /// without it, inputs are raw log-mels and there is no estimate.
+    /// Reads every file. With `standardizer` the inputs are standardised and the targets are what corrects the estimate of
+    /// [`LinearEstimate`]; without it, inputs are raw log-mels and targets the spectra themselves.
     ///
     /// # Errors
     /// If a file cannot be read.
     pub fn load(set: &FeatureSet, standardizer: Option<&Standardizer>) -> Result<Self> {
-        let estimator = standardizer.map(|_| LinearEstimate::new(set.config())).transpose()?;
+        let correction = standardizer.map(|by| LinearEstimate::new(set.config()).map(|of| (by, of))).transpose()?;
         let read = |path| -> Result<Pair> {
-            let (logmel, target) = FeatureFile::read_spectra(path)?;
-            Ok(Pair {
-                estimate: estimator.as_ref().map(|estimator| estimator.log_power(logmel.view())),
-                input: match standardizer {
-                    Some(standardizer) => standardizer.apply(logmel.view()),
-                    None => logmel,
-                },
-                target,
+            let (input, target) = FeatureFile::read_spectra(path)?;
+            Ok(match &correction {
+                Some((standardizer, estimate)) => {
+                    Pair { target: target - estimate.log_power(input.view()), input: standardizer.apply(input.view()) }
+                }
+                None => Pair { input, target },
             })
         };
         let pairs = set.entries.par_iter().map(|entry| read(&entry.path)).collect::<Result<Vec<_>>>()?;
@@ -100,11 +94,8 @@ impl PairDataset {
             }
             Tensor::from_data(TensorData::new(values, [items.len(), frames, width]), device)
         };
-        let has_estimate = self.pairs[0].estimate.is_some();
         PairBatch {
             input: gather(&|pair| &pair.input),
-            estimate: has_estimate
-                .then(|| gather(&|pair| pair.estimate.as_ref().expect("all pairs of a set have an estimate, or none"))),
             target: gather(&|pair| &pair.target),
             lengths: Lengths::new(items.iter().map(|item| item.frames).collect(), frames, device),
         }

@@ -38,17 +38,13 @@ impl InverterTask {
     }
 }
 
-/// Mean absolute error of `output` (plus the estimate, if the batch has one) over real frames and bins.
+/// Mean absolute error over real frames and bins.
 fn error(output: Tensor<3>, batch: &PairBatch) -> Tensor<1> {
-    let wanted = match &batch.estimate {
-        Some(estimate) => batch.target.clone() - estimate.clone(),
-        None => batch.target.clone(),
-    };
     if kernels::serve(&output.device()) {
-        return kernels::mean_absolute_error(output, wanted, batch.lengths.each());
+        return kernels::mean_absolute_error(output, batch.target.clone(), batch.lengths.each());
     }
     let bins = output.dims()[2];
-    let difference = batch.lengths.zero_padding(output - wanted);
+    let difference = batch.lengths.zero_padding(output - batch.target.clone());
     difference.abs().sum().div_scalar((batch.lengths.valid_frames() * bins) as f64)
 }
 
