@@ -193,3 +193,19 @@ fn the_inverter_is_the_same_with_kernels_and_without() {
         assert_same("training", &model, x, |model, x| real(model.clone().forward_train(x, &lengths)));
     }
 }
+
+#[test]
+fn losses_and_gradients_are_the_same_to_the_bit_for_any_number_of_threads() {
+    let conv = ConvVaeConfig { segment_frames: 20, n_mels: 80, channels: [32, 64, 64], hidden: 256, latents: 32 };
+    let lstm = LstmVaeConfig { segment_frames: 20, n_mels: 80, cells: 64, latents: 32, scale: Scale::Softplus };
+    for config in [VaeConfig::Conv(conv), VaeConfig::Lstm(lstm)] {
+        let model = config.init(3, &device());
+        let x = noise([40, 20, 80], 6);
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| loss(&model, &x))
+        };
+        let one = run(1);
+        assert!(run(2) == one && run(5) == one, "{config:?}");
+    }
+}
