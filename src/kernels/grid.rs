@@ -1,79 +1,32 @@
 //! Convolutions that halve the columns of a grid, and their mirrors, without unfolding the input.
 //!
-//! The trick is in two layouts, both of rows of the whole batch. In [`Layout::padded`] each sample has a zero column on both sides,
-//! so that the windows of four columns with stride two lie at equal distances through the whole batch: a convolution is a
-//! matrix product for each row of the window, whose left operand is the input itself read with overlapping rows. In
-//! [`Layout::shared`] neighbouring samples share one zero column, so that columns `j - 1` and `j` lie side by side wherever a
-//! transposed convolution meets them: it too is a matrix product on the input itself.
+//! Both are matrix products, one for each row of the window, whose left operand is the input itself read with overlapping
+//! rows; the two layouts of [`Layout`] make that possible.
 
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+use super::layout::{Layout, fill};
 use super::math::vectorized;
-use super::matrix::{Matrix, Mode, Threads, multiply};
-use super::memory::build;
+use super::matrix::{Matrix, Mode, Threads, column_sums, multiply};
 use super::tape::{Kernel, apply};
-use burn::tensor::Tensor;
-
-/// Samples that one task works on: their rows fit the cache of a core.
-const CHUNK: usize = 16;
 
 /// A convolution from a fine grid to a coarse one of half the columns, or its mirror. The window is four columns wide with
 /// stride two; its rows are three with stride one or four with stride two; padding is one everywhere.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grid {
+    /// Samples.
     pub batch: usize,
     /// Rows and columns of the coarse grid.
     pub rows: usize,
     pub columns: usize,
+    /// Of the window: 1 and 3, or 2 and 4.
     pub row_stride: usize,
     pub row_taps: usize,
     /// Channels on the fine grid.
     pub fine: usize,
     /// Channels on the coarse grid.
     pub coarse: usize,
-}
-
-/// Where the value of a row, sample, column and channel lies.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Layout {
-    batch: usize,
-    rows: usize,
-    columns: usize,
-    channels: usize,
-    /// Columns stored for each sample, the zero columns among them, and those before the first real one.
-    stored: usize,
-    before: usize,
-    /// Zero columns before the first sample of a row.
-    lead: usize,
-}
-
-impl Layout {
-    /// `[rows, batch, columns + 2, channels]`
-    pub fn padded(batch: usize, rows: usize, columns: usize, channels: usize) -> Self {
-        Self { batch, rows, columns, channels, stored: columns + 2, before: 1, lead: 0 }
-    }
-
-    /// `[rows, 1 + batch * (columns + 1), channels]`
-    pub fn shared(batch: usize, rows: usize, columns: usize, channels: usize) -> Self {
-        Self { batch, rows, columns, channels, stored: columns + 1, before: 0, lead: 1 }
-    }
-
-    fn shape(&self) -> Vec<usize> {
-        match self.lead {
-            0 => vec![self.rows, self.batch, self.stored, self.channels],
-            _ => vec![self.rows, 1 + self.batch * self.stored, self.channels],
-        }
-    }
-
-    /// Values in one row of the whole batch.
-    fn row(&self) -> usize {
-        (self.lead + self.batch * self.stored) * self.channels
-    }
-
-    /// Where the real columns of a sample's row begin.
-    fn at(&self, row: usize, sample: usize) -> usize {
-        row * self.row() + (self.lead + sample * self.stored + self.before) * self.channels
-    }
 }
 
 impl Grid {
@@ -194,15 +147,6 @@ fn mode(index: usize) -> Mode {
     if index == 0 { Mode::Set } else { Mode::Add }
 }
 
-/// Fills the real columns of a grid: `write(row, first sample, values of these samples)`, in parallel.
-fn fill(layout: &Layout, write: impl Fn(usize, usize, &mut [f32]) + Sync) -> Vec<f32> {
-    let chunk = CHUNK * layout.stored * layout.channels;
-    build(layout.rows * layout.row(), layout.row(), |row, values| {
-        let samples = values[layout.lead * layout.channels..].par_chunks_mut(chunk);
-        samples.enumerate().for_each(|(index, values)| write(row, index * CHUNK, values));
-    })
-}
-
 /// `y = activation(x + bias)` for each column of each sample; `x` has `skip` columns before the real ones of each sample.
 fn activate(x: &[f32], skip: usize, x_stored: usize, bias: &[f32], slope: f32, layout: &Layout, out: &mut [f32]) {
     let (channels, columns) = (layout.channels, layout.columns);
@@ -237,29 +181,6 @@ fn deactivate(gradient: &[f32], output: &[f32], from: &Layout, to: &Layout, slop
     });
     let bias = column_sums(&result, to.channels);
     (result, bias)
-}
-
-/// Sums over all rows of `[rows, columns]`.
-pub(super) fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
-    let partial: Vec<Vec<f32>> = values
-        .par_chunks(columns * 1024)
-        .map(|rows| {
-            let mut sums = vec![0.0; columns];
-            vectorized(|| {
-                for row in rows.chunks_exact(columns) {
-                    for (sum, value) in sums.iter_mut().zip(row) {
-                        *sum += value;
-                    }
-                }
-            });
-            sums
-        })
-        .collect();
-    let mut sums = vec![0.0; columns];
-    for part in partial {
-        sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
-    }
-    sums
 }
 
 /// Strided convolution with bias and leaky ReLU.
@@ -356,83 +277,6 @@ impl Kernel<3> for Deconvolve {
     }
 }
 
-/// Moves values between a grid and plain arrays.
-#[derive(Clone, Debug)]
-struct Relay {
-    grid: Layout,
-    form: Form,
-    /// Whether the grid is the output.
-    onto_grid: bool,
-}
-
-/// How the plain array is ordered.
-#[derive(Clone, Copy, Debug)]
-enum Form {
-    /// `[channels, batch, rows, columns]`
-    Planes,
-    /// `[batch, channels * rows * columns]`
-    Flat,
-}
-
-impl Relay {
-    /// Where the rows of a channel of a sample begin in the plain array.
-    fn plane(&self, sample: usize, channel: usize) -> usize {
-        let Layout { batch, rows, columns, channels, .. } = self.grid;
-        let index = match self.form {
-            Form::Planes => channel * batch + sample,
-            Form::Flat => sample * channels + channel,
-        };
-        index * rows * columns
-    }
-
-    fn onto_grid(&self, plain: &[f32]) -> Vec<f32> {
-        let Layout { columns, channels, stored, before, .. } = self.grid;
-        fill(&self.grid, |row, first, values| {
-            for (index, sample) in values.chunks_mut(stored * channels).enumerate() {
-                for channel in 0..channels {
-                    let line = &plain[self.plane(first + index, channel) + row * columns..][..columns];
-                    let to = sample[before * channels + channel..].iter_mut().step_by(channels);
-                    to.zip(line).for_each(|(to, from)| *to = *from);
-                }
-            }
-        })
-    }
-
-    fn off_grid(&self, grid: &[f32]) -> Vec<f32> {
-        let Layout { batch, rows, columns, channels, .. } = self.grid;
-        build(batch * rows * columns * channels, rows * columns, |index, plane| {
-            let (sample, channel) = match self.form {
-                Form::Planes => (index % batch, index / batch),
-                Form::Flat => (index / channels, index % channels),
-            };
-            for (row, line) in plane.chunks_exact_mut(columns).enumerate() {
-                let from = grid[self.grid.at(row, sample) + channel..].iter().step_by(channels);
-                line.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-            }
-        })
-    }
-}
-
-impl Kernel<1> for Relay {
-    type Saved = ();
-
-    fn forward(&self, [x]: [&[f32]; 1]) -> (Vec<f32>, Vec<usize>, ()) {
-        let Layout { batch, rows, columns, channels, .. } = self.grid;
-        if self.onto_grid {
-            return (self.onto_grid(x), self.grid.shape(), ());
-        }
-        let shape = match self.form {
-            Form::Planes => vec![channels, batch, rows, columns],
-            Form::Flat => vec![batch, channels * rows * columns],
-        };
-        (self.off_grid(x), shape, ())
-    }
-
-    fn backward(&self, _: [&[f32]; 1], _: &[f32], _: &(), gradient: &[f32], _: [bool; 1]) -> [Option<Vec<f32>>; 1] {
-        [Some(if self.onto_grid { self.off_grid(gradient) } else { self.onto_grid(gradient) })]
-    }
-}
-
 /// Convolution with bias and leaky ReLU (`slope` 1: none).
 ///
 /// # Shapes
@@ -447,34 +291,4 @@ pub(crate) fn convolve(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, grid: G
 /// `x` on the shared coarse grid, `weight` `[coarse, fine, row taps, 4]`, `bias` `[fine]` to the shared fine grid.
 pub(crate) fn deconvolve(x: Tensor<3>, weight: Tensor<4>, bias: Tensor<1>, grid: Grid, slope: f64) -> Tensor<3> {
     apply(Deconvolve { grid, slope: slope as f32 }, [x.into(), weight.into(), bias.into()]).0
-}
-
-/// `[batch, rows, columns]` onto a padded grid of one channel.
-pub(crate) fn pack(x: Tensor<3>) -> Tensor<4> {
-    let [batch, rows, columns] = x.dims();
-    apply(Relay { grid: Layout::padded(batch, rows, columns, 1), form: Form::Planes, onto_grid: true }, [x.into()]).0
-}
-
-/// A padded grid as `[batch, channels * rows * columns]`.
-pub(crate) fn flatten(x: Tensor<4>) -> Tensor<2> {
-    let [rows, batch, stored, channels] = x.dims();
-    apply(
-        Relay { grid: Layout::padded(batch, rows, stored - 2, channels), form: Form::Flat, onto_grid: false },
-        [x.into()],
-    )
-    .0
-}
-
-/// `[batch, channels * rows * columns]` onto a shared grid.
-pub(crate) fn from_flat(x: Tensor<2>, [rows, columns]: [usize; 2]) -> Tensor<3> {
-    let [batch, flat] = x.dims();
-    let grid = Layout::shared(batch, rows, columns, flat / (rows * columns));
-    apply(Relay { grid, form: Form::Flat, onto_grid: true }, [x.into()]).0
-}
-
-/// A shared grid of `batch` samples as `[channels, batch, rows, columns]`.
-pub(crate) fn unpack(x: Tensor<3>, batch: usize) -> Tensor<4> {
-    let [rows, stored, channels] = x.dims();
-    let grid = Layout::shared(batch, rows, (stored - 1) / batch - 1, channels);
-    apply(Relay { grid, form: Form::Planes, onto_grid: false }, [x.into()]).0
 }

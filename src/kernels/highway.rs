@@ -3,9 +3,8 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::grid::column_sums;
 use super::math::{sigmoid, vectorized};
-use super::matrix::{Matrix, Mode, Threads, multiply};
+use super::matrix::{Matrix, Mode, Threads, column_sums, multiply};
 use super::memory::{BLOCK, zeros};
 use super::tape::{Kernel, apply};
 

@@ -1,6 +1,9 @@
-//! Matrix products on slices.
+//! Matrix products and sums on slices.
 
 use gemm::Parallelism;
+use rayon::prelude::*;
+
+use super::math::vectorized;
 
 /// A matrix within a slice: element `(r, c)` at `r * row_step + c * column_step`.
 #[derive(Clone, Copy)]
@@ -88,4 +91,43 @@ pub(super) fn multiply(a: Matrix, b: Matrix, out: &mut [f32], row_step: usize, m
             parallelism,
         );
     }
+}
+
+/// Sums over all rows of `[rows, columns]`.
+pub(super) fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
+    let partial: Vec<Vec<f32>> = values
+        .par_chunks(columns * 1024)
+        .map(|rows| {
+            let mut sums = vec![0.0; columns];
+            vectorized(|| {
+                for row in rows.chunks_exact(columns) {
+                    for (sum, value) in sums.iter_mut().zip(row) {
+                        *sum += value;
+                    }
+                }
+            });
+            sums
+        })
+        .collect();
+    let mut sums = vec![0.0; columns];
+    for part in partial {
+        sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+    }
+    sums
+}
+
+/// `[rows, columns]` to `[columns, rows]`.
+pub(super) fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut result = vec![0.0; values.len()];
+    for (r, row) in values.chunks_exact(columns).enumerate() {
+        for (c, value) in row.iter().enumerate() {
+            result[c * rows + r] = *value;
+        }
+    }
+    result
+}
+
+/// `to += from`.
+pub(super) fn add(to: &mut [f32], from: &[f32]) {
+    vectorized(|| to.iter_mut().zip(from).for_each(|(to, from)| *to += from));
 }

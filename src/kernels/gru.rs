@@ -1,11 +1,12 @@
-//! Recurrent layers over whole sequences, their way back through time written out.
+//! GRU over whole sequences, its way back through time written out.
+
+use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::grid::column_sums;
 use super::math::{Work, sigmoid, tanh, vectorized};
-use super::matrix::{Matrix, Mode, Threads, multiply};
+use super::matrix::{Matrix, Mode, Threads, add, column_sums, multiply, transpose};
 use super::memory::zeros;
 use super::tape::{Kernel, apply};
 
@@ -60,7 +61,7 @@ impl Gru {
         let (cells, frames, gates3) = (self.cells, self.frames, 3 * self.cells);
         let [wi, wh, bi, bh] = [wi, wh, bi, bh].map(|values| self.half(values, direction));
         let x = &x[first * frames * self.inputs..][..count * frames * self.inputs];
-        let mut projected = repeat_row(bi, count * frames);
+        let mut projected = bi.repeat(count * frames);
         let (x, wi) = (Matrix::new(x, count * frames, self.inputs), Matrix::new(wi, self.inputs, gates3));
         multiply(x, wi, &mut projected, gates3, Mode::Add, Threads::One);
 
@@ -191,7 +192,7 @@ impl Work for GruBack<'_> {
 }
 
 impl Kernel<5> for Gru {
-    type Saved = std::sync::Arc<Vec<GruPart>>;
+    type Saved = Arc<Vec<GruPart>>;
 
     fn forward(&self, inputs: [&[f32]; 5]) -> (Vec<f32>, Vec<usize>, Self::Saved) {
         let (frames, cells) = (self.frames, self.cells);
@@ -243,243 +244,6 @@ impl Kernel<5> for Gru {
     }
 }
 
-/// LSTM; see [`lstm`].
-#[derive(Clone, Debug)]
-struct Lstm {
-    batch: usize,
-    inputs: usize,
-    cells: usize,
-    frames: usize,
-    /// Whether all frames bring the same input.
-    repeated: bool,
-}
-
-/// Some sequences of an [`Lstm`].
-#[derive(Clone, Debug)]
-struct LstmPart {
-    first: usize,
-    count: usize,
-    /// `[frames, count, 4 * cells]`: the gates after their activations.
-    gates: Vec<f32>,
-    /// `[frames + 1, count, cells]`: state and memory before each step, and after the last.
-    states: Vec<f32>,
-    memory: Vec<f32>,
-}
-
-impl Lstm {
-    /// Frames of the input.
-    fn given(&self) -> usize {
-        if self.repeated { 1 } else { self.frames }
-    }
-
-    fn given_frame(&self, step: usize) -> usize {
-        if self.repeated { 0 } else { step }
-    }
-
-    fn run(&self, first: usize, [x, wi, wh, bias]: [&[f32]; 4]) -> LstmPart {
-        let (cells, frames, gates4, given) = (self.cells, self.frames, 4 * self.cells, self.given());
-        let count = CHUNK.min(self.batch - first);
-        let x = &x[first * given * self.inputs..][..count * given * self.inputs];
-        let mut projected = repeat_row(bias, count * given);
-        let (x, wi) = (Matrix::new(x, count * given, self.inputs), Matrix::new(wi, self.inputs, gates4));
-        multiply(x, wi, &mut projected, gates4, Mode::Add, Threads::One);
-
-        let size = count * cells;
-        let mut gates = vec![0.0; frames * 4 * size];
-        let (mut states, mut memory) = (vec![0.0; (frames + 1) * size], vec![0.0; (frames + 1) * size]);
-        for step in 0..frames {
-            let gates = &mut gates[step * 4 * size..][..4 * size];
-            for (row, gates) in gates.chunks_exact_mut(gates4).enumerate() {
-                gates.copy_from_slice(&projected[(row * given + self.given_frame(step)) * gates4..][..gates4]);
-            }
-            let (before, after) = states.split_at_mut((step + 1) * size);
-            if step > 0 {
-                let (state, wh) = (Matrix::new(&before[step * size..], count, cells), Matrix::new(wh, cells, gates4));
-                multiply(state, wh, gates, gates4, Mode::Add, Threads::One);
-            }
-            let (old, new) = memory.split_at_mut((step + 1) * size);
-            for row in 0..count {
-                let gates = &mut gates[row * gates4..][..gates4];
-                let old = &old[step * size + row * cells..][..cells];
-                let new = &mut new[row * cells..][..cells];
-                let state = &mut after[row * cells..][..cells];
-                vectorized(LstmStep { gates, old, new, state });
-            }
-        }
-        LstmPart { first, count, gates, states, memory }
-    }
-
-    /// Gradients at the gates, `[frames, count, 4 * cells]`.
-    fn back(&self, part: &LstmPart, wh: &[f32], gradient: &[f32]) -> Vec<f32> {
-        let (cells, frames, gates4, size) = (self.cells, self.frames, 4 * self.cells, part.count * self.cells);
-        let transposed = transpose(wh, cells, gates4);
-        let mut at_gates = vec![0.0; frames * 4 * size];
-        let (mut state, mut memory) = (vec![0.0; size], vec![0.0; size]);
-        for step in (0..frames).rev() {
-            let at_step = &mut at_gates[step * 4 * size..][..4 * size];
-            for row in 0..part.count {
-                let gates = &part.gates[step * 4 * size + row * gates4..][..gates4];
-                let old = &part.memory[step * size + row * cells..][..cells];
-                let new = &part.memory[(step + 1) * size + row * cells..][..cells];
-                let output = &gradient[((part.first + row) * frames + step) * cells..][..cells];
-                let state = &state[row * cells..][..cells];
-                let memory = &mut memory[row * cells..][..cells];
-                let at_gates = &mut at_step[row * gates4..][..gates4];
-                vectorized(LstmBack { gates, old, new, gradient: output, state, memory, at_gates });
-            }
-            if step > 0 {
-                let (at_step, wh) = (Matrix::new(at_step, part.count, gates4), Matrix::new(&transposed, gates4, cells));
-                multiply(at_step, wh, &mut state, cells, Mode::Set, Threads::One);
-            }
-        }
-        at_gates
-    }
-}
-
-/// `gates` become their activations.
-struct LstmStep<'a> {
-    gates: &'a mut [f32],
-    old: &'a [f32],
-    new: &'a mut [f32],
-    state: &'a mut [f32],
-}
-
-impl Work for LstmStep<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let Self { gates, old, new, state } = self;
-        let n = state.len();
-        let (input, rest) = gates.split_at_mut(n);
-        let (forget, rest) = rest.split_at_mut(n);
-        let (candidate, output) = rest.split_at_mut(n);
-        let (output, old, new) = (&mut output[..n], &old[..n], &mut new[..n]);
-        for j in 0..n {
-            input[j] = sigmoid(input[j]);
-            forget[j] = sigmoid(forget[j]);
-            candidate[j] = tanh(candidate[j]);
-            output[j] = sigmoid(output[j]);
-            new[j] = forget[j] * old[j] + input[j] * candidate[j];
-            state[j] = output[j] * tanh(new[j]);
-        }
-    }
-}
-
-/// `state` is the gradient that later steps send to the state after this one; `memory` that to the memory, and becomes that
-/// to the memory before.
-struct LstmBack<'a> {
-    gates: &'a [f32],
-    old: &'a [f32],
-    new: &'a [f32],
-    gradient: &'a [f32],
-    state: &'a [f32],
-    memory: &'a mut [f32],
-    at_gates: &'a mut [f32],
-}
-
-impl Work for LstmBack<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let Self { gates, old, new, gradient, state, memory, at_gates } = self;
-        let n = state.len();
-        let (input, forget, candidate, output) =
-            (&gates[..n], &gates[n..2 * n], &gates[2 * n..3 * n], &gates[3 * n..4 * n]);
-        let (old, new, gradient, memory) = (&old[..n], &new[..n], &gradient[..n], &mut memory[..n]);
-        let (di, rest) = at_gates.split_at_mut(n);
-        let (df, rest) = rest.split_at_mut(n);
-        let (dc, do_) = rest.split_at_mut(n);
-        let do_ = &mut do_[..n];
-        for j in 0..n {
-            let d = state[j] + gradient[j];
-            let level = tanh(new[j]);
-            let dm = memory[j] + d * output[j] * (1.0 - level * level);
-            di[j] = dm * candidate[j] * input[j] * (1.0 - input[j]);
-            df[j] = dm * old[j] * forget[j] * (1.0 - forget[j]);
-            dc[j] = dm * input[j] * (1.0 - candidate[j] * candidate[j]);
-            do_[j] = d * level * output[j] * (1.0 - output[j]);
-            memory[j] = dm * forget[j];
-        }
-    }
-}
-
-impl Kernel<4> for Lstm {
-    type Saved = std::sync::Arc<Vec<LstmPart>>;
-
-    fn forward(&self, inputs: [&[f32]; 4]) -> (Vec<f32>, Vec<usize>, Self::Saved) {
-        let (frames, cells) = (self.frames, self.cells);
-        let firsts: Vec<usize> = (0..self.batch).step_by(CHUNK).collect();
-        let parts: Vec<LstmPart> = firsts.into_par_iter().map(|first| self.run(first, inputs)).collect();
-        let mut output = zeros(self.batch * frames * cells);
-        for part in &parts {
-            for row in 0..part.count {
-                for step in 0..frames {
-                    let to = &mut output[((part.first + row) * frames + step) * cells..][..cells];
-                    to.copy_from_slice(&part.states[((step + 1) * part.count + row) * cells..][..cells]);
-                }
-            }
-        }
-        (output, vec![self.batch, frames, cells], parts.into())
-    }
-
-    fn backward(
-        &self,
-        [x, wi, wh, bias]: [&[f32]; 4],
-        _: &[f32],
-        parts: &Self::Saved,
-        gradient: &[f32],
-        wanted: [bool; 4],
-    ) -> [Option<Vec<f32>>; 4] {
-        let (frames, cells, gates4, given) = (self.frames, self.cells, 4 * self.cells, self.given());
-        let done: Vec<Vec<f32>> = parts.par_iter().map(|part| self.back(part, wh, gradient)).collect();
-        let mut projected = vec![0.0; self.batch * given * gates4]; // in the order of x
-        let mut for_wh = vec![0.0; wh.len()];
-        for (part, at_gates) in parts.iter().zip(&done) {
-            for (index, from) in at_gates.chunks_exact(gates4).enumerate() {
-                let (step, row) = (index / part.count, index % part.count);
-                let to = &mut projected[((part.first + row) * given + self.given_frame(step)) * gates4..][..gates4];
-                add(to, from);
-            }
-            let states = Matrix::new(&part.states, frames * part.count, cells).transposed();
-            let at_gates = Matrix::new(at_gates, frames * part.count, gates4);
-            multiply(states, at_gates, &mut for_wh, gates4, Mode::Add, Threads::All);
-        }
-        let rows = self.batch * given;
-        let at_input = Matrix::new(&projected, rows, gates4);
-        let for_x = wanted[0].then(|| {
-            let mut out = vec![0.0; x.len()];
-            let wi = Matrix::new(wi, self.inputs, gates4).transposed();
-            multiply(at_input, wi, &mut out, self.inputs, Mode::Set, Threads::All);
-            out
-        });
-        let mut for_wi = vec![0.0; wi.len()];
-        let x = Matrix::new(x, rows, self.inputs).transposed();
-        multiply(x, at_input, &mut for_wi, gates4, Mode::Set, Threads::All);
-        debug_assert_eq!(bias.len(), gates4);
-        [for_x, Some(for_wi), Some(for_wh), Some(column_sums(&projected, gates4))]
-    }
-}
-
-fn repeat_row(row: &[f32], count: usize) -> Vec<f32> {
-    row.repeat(count)
-}
-
-fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let mut result = vec![0.0; values.len()];
-    for (r, row) in values.chunks_exact(columns).enumerate() {
-        for (c, value) in row.iter().enumerate() {
-            result[c * rows + r] = *value;
-        }
-    }
-    result
-}
-
-fn add(to: &mut [f32], from: &[f32]) {
-    vectorized(|| to.iter_mut().zip(from).for_each(|(to, from)| *to += from));
-}
-
 /// Bidirectional GRU from states of zeros, the backward direction from each sequence's last real frame; zeros in the padding.
 ///
 /// # Shapes
@@ -491,16 +255,4 @@ pub(crate) fn gru(x: Tensor<3>, weights: [Tensor<3>; 2], biases: [Tensor<3>; 2],
     let ([wi, wh], [bi, bh]) = (weights, biases);
     let kernel = Gru { inputs, cells, frames, lengths: lengths.to_vec() };
     apply(kernel, [x.into(), wi.into(), wh.into(), bi.into(), bh.into()]).0
-}
-
-/// LSTM from a state of zeros, over `frames` frames; an input of one frame is brought again at each.
-///
-/// # Shapes
-/// `x` `[batch, frames or 1, inputs]`, weights `[inputs, 4 * cells]` and `[cells, 4 * cells]`, bias `[4 * cells]` (gates: input, forget,
-/// candidate, output) to `[batch, frames, cells]`.
-pub(crate) fn lstm(x: Tensor<3>, weights: [Tensor<2>; 2], bias: Tensor<1>, frames: usize) -> Tensor<3> {
-    let [batch, given, inputs] = x.dims();
-    let [wi, wh] = weights;
-    let kernel = Lstm { batch, inputs, cells: wh.dims()[0], frames, repeated: given == 1 };
-    apply(kernel, [x.into(), wi.into(), wh.into(), bias.into()]).0
 }
