@@ -8,13 +8,15 @@ A wav or flac reference is averaged to mono, resampled to 16 kHz, trimmed as `ex
 frames of 256, hop 128; `--no-trim` leaves that out) and compared with the output from its first sample on, over the
 length of the shorter. Levels are aligned by root mean square. An output is never trimmed or shifted.
 
-PESQ-wb is ITU-T P.862.2 (1.0 worst to 4.64 best), ESTOI is Jensen and Taal 2016 (1 is best). Pinned packages:
+PESQ-wb is ITU-T P.862.2 (1.0 worst to 4.64 best), ESTOI is Jensen and Taal 2016 (1 is best; none for less
+than 0.4 s of speech). Pinned packages:
 `pip install -r scripts/requirements.txt`.
 """
 
 import argparse
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -46,14 +48,15 @@ def main():
             print(f"error: {output_path}: {error}", file=sys.stderr)
     if not rows:
         sys.exit(1)
-    mean = {key: float(np.mean([row[key] for row in rows])) for key in ("pesq_wb", "estoi")}
+    mean = {key: average([row[key] for row in rows]) for key in ("pesq_wb", "estoi")}
     if arguments.json:
         print(json.dumps({"files": rows, "mean": mean}, indent=2))
     else:
         width = max(len(row["file"]) for row in rows + [{"file": "mean"}])
         print(f"{'file':{width}}  PESQ-wb  ESTOI")
         for row in rows + [{"file": "mean", **mean}]:
-            print(f"{row['file']:{width}}  {row['pesq_wb']:7.3f}  {row['estoi']:.3f}")
+            estoi = "    -" if row["estoi"] is None else f"{row['estoi']:.3f}"
+            print(f"{row['file']:{width}}  {row['pesq_wb']:7.3f}  {estoi}")
     sys.exit(3 if failed else 0)
 
 
@@ -117,8 +120,23 @@ def score(reference_path, output_path, trimmed):
     reference, output = reference * headroom, output * headroom
     return {
         "pesq_wb": float(pesq(RATE, reference, output, "wb")),
-        "estoi": float(stoi(reference, output, RATE, extended=True)),
+        "estoi": intelligibility(reference, output),
     }
+
+
+def intelligibility(reference, output):
+    """ESTOI, or None for speech under 0.4 s, of which it cannot be computed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            return float(stoi(reference, output, RATE, extended=True))
+        except RuntimeWarning:
+            return None
+
+
+def average(values):
+    measured = [value for value in values if value is not None]
+    return float(np.mean(measured)) if measured else None
 
 
 def read_sound(path):
