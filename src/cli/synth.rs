@@ -43,6 +43,7 @@ pub struct SoundFlags {
     /// Also write a picture beside each sound: the input and what was decoded, where there are such, then what sounds.
     #[arg(long)]
     pub png: bool,
+    /// Where to compute.
     #[command(flatten)]
     pub compute: DeviceFlags,
 }

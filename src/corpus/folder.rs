@@ -31,6 +31,7 @@ pub struct CorpusConfig {
     pub test_fraction: f64,
     /// Samples per second, 8000 to 48000.
     pub sample_rate: u32,
+    /// All that is drawn is a function of it.
     pub seed: u64,
 }
 
@@ -87,9 +88,13 @@ impl CorpusConfig {
 /// What was written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CorpusSummary {
+    /// Files under `train/`.
     pub train_files: usize,
+    /// What they last together.
     pub train_seconds: f64,
+    /// Files under `test/`.
     pub test_files: usize,
+    /// What they last together.
     pub test_seconds: f64,
 }
 

@@ -34,6 +34,7 @@ pub struct Utterance {
 /// The truth about one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Factors {
+    /// Seconds from the start.
     pub time_s: f64,
     /// Pitch in Hz; 0 where unvoiced.
     pub f0_hz: f64,
@@ -41,6 +42,7 @@ pub struct Factors {
     pub formants_hz: [f64; 3],
     /// Mean square of the samples within 10 ms, in dB re full scale, from -100.
     pub energy_db: f64,
+    /// Whether the vocal folds sound.
     pub voiced: bool,
     /// Name of the phoneme; `pause` in silence.
     pub phone: &'static str,

@@ -22,6 +22,7 @@ pub struct LstmVaeConfig {
     pub cells: usize,
     /// Latent dimensions.
     pub latents: usize,
+    /// How both networks' raw outputs become standard deviations.
     pub scale: Scale,
 }
 

@@ -9,7 +9,9 @@ use crate::Result;
 /// Architecture and sizes of a [`Vae`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum VaeConfig {
+    /// Convolutional.
     Conv(ConvVaeConfig),
+    /// Recurrent.
     Lstm(LstmVaeConfig),
 }
 
@@ -65,7 +67,9 @@ impl VaeConfig {
 #[derive(Module, Debug)]
 #[allow(clippy::large_enum_variant)] // there is one in a process, or a few
 pub enum Vae {
+    /// Convolutional.
     Conv(ConvVae),
+    /// Recurrent.
     Lstm(LstmVae),
 }
 

@@ -23,6 +23,7 @@ pub struct Codes {
     pub mean: Array2<f32>,
     /// Posterior standard deviations, `[segments, latents]`.
     pub scale: Array2<f32>,
+    /// What they are of.
     pub meta: CodesMeta,
 }
 
@@ -39,6 +40,7 @@ pub struct CodesMeta {
     pub gain: f64,
     /// SHA-256 of the VAE's parameters, in hexadecimal.
     pub vae: String,
+    /// How the model's features are made.
     pub features: FeatureConfig,
 }
 

@@ -11,6 +11,7 @@ use crate::{Error, Result};
 
 /// What a command writes for one input.
 pub struct Outputs {
+    /// A file or a folder.
     pub shape: Shape,
     /// Whether a `.png` goes beside each file.
     pub pictures: bool,
@@ -29,7 +30,9 @@ pub enum Shape {
 /// One input and the file or folder that it becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
+    /// What is read.
     pub input: PathBuf,
+    /// What is written.
     pub output: PathBuf,
 }
 
