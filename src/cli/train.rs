@@ -56,7 +56,7 @@ pub struct TrainFlags {
     /// Steps between evaluations on the test set.
     #[arg(long, default_value_t = 1000, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub eval_every: u64,
-    /// Checkpoints kept.
+    /// Newest checkpoints kept, beside the one of the least test loss.
     #[arg(long, default_value_t = 3, value_name = "N")]
     pub keep: usize,
     #[command(flatten)]

@@ -26,7 +26,7 @@ pub struct Limits {
     pub eval_every: u64,
     /// Steps between checkpoints.
     pub save_every: u64,
-    /// Checkpoints kept.
+    /// Newest checkpoints kept, beside the one of the least test loss.
     pub keep: usize,
 }
 
@@ -66,8 +66,17 @@ impl<M: Module> Session<M> {
     pub fn start(model: M, config: RunConfig, standardizer: Standardizer) -> Self {
         let adam = Adam::new(config.optimizer.clone());
         let version = env!("CARGO_PKG_VERSION").to_string();
-        let (test, position) = (BTreeMap::new(), Default::default());
-        Self { model: Some(model), adam, about: About { version, step: 0, position, test, standardizer, config } }
+        let about = About {
+            version,
+            step: 0,
+            position: Default::default(),
+            test: BTreeMap::new(),
+            tested: 0,
+            best: None,
+            standardizer,
+            config,
+        };
+        Self { model: Some(model), adam, about }
     }
 
     /// A run as its checkpoint left it. `model` is a fresh one of the run's architecture.
@@ -142,7 +151,7 @@ pub fn fit<T: Task>(
             tell(Report::Training { step, epoch: session.about.position.epoch, terms: &terms, steps_per_second });
         }
         if step.is_multiple_of(limits.eval_every) || step == limits.steps {
-            session.about.test = task.evaluate(&session.model().valid());
+            session.about.record(task.evaluate(&session.model().valid()));
             if let Some((name, value)) = session.about.test.iter().find(|(_, value)| !value.is_finite()) {
                 return Err(diverged(step, &format!("test {name} is {value}")));
             }
