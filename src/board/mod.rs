@@ -1,11 +1,15 @@
-//! Event files for TensorBoard.
+//! Event files for TensorBoard, and the same scalars as JSON ([`Metrics`]).
 //!
-//! A file is a sequence of TFRecords, each an `Event` message in protocol-buffer encoding. Only what this crate logs is
+//! An event file is a sequence of TFRecords, each an `Event` message in protocol-buffer encoding. Only what this crate logs is
 //! encoded: scalars, and where a session starts. No published crate for this is maintained.
 //!
 //! # Reference
 //! `tensorflow/core/util/event.proto`, `summary.proto` and `lib/io/record_writer.h`; `_CheckForRestartAndMaybePurge` in
 //! TensorBoard's `event_accumulator.py`.
+
+mod metrics;
+
+pub use metrics::Metrics;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

@@ -33,10 +33,23 @@ pub struct About {
     pub tested: u64,
     /// The least test loss so far, `None` before the first evaluation.
     pub best: Option<Best>,
+    /// Steps whose loss or gradients were not finite.
+    pub trouble: Trouble,
     /// From log-mels to the network's input.
     pub standardizer: Standardizer,
     /// The run's identity.
     pub config: RunConfig,
+}
+
+/// What a run had of losses and gradients that are not finite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Steps that changed nothing because of it.
+    pub skipped: u64,
+    /// Of these, how many came last, one after the other.
+    pub in_a_row: u32,
+    /// The step from which the run was put back to a checkpoint, once, to go on at half the learning rate.
+    pub rolled_back: Option<u64>,
 }
 
 /// The least test loss of a run.
@@ -57,6 +70,12 @@ impl About {
         if let Some(total) = self.test_loss().filter(|&total| total < best) {
             self.best = Some(Best { step: self.step, total });
         }
+    }
+
+    /// The learning rate of the next step: the schedule's, or half of it once the run was put back.
+    pub fn rate(&self) -> f64 {
+        let share = if self.trouble.rolled_back.is_some() { 0.5 } else { 1.0 };
+        share * self.config.schedule.rate(self.step)
     }
 
     /// The test loss of the last evaluation, `None` before the first.

@@ -63,6 +63,18 @@ impl RunDir {
         })
     }
 
+    /// The newest checkpoint as [`latest`](Self::latest) has it, and that was not saved amid steps that were not finite: what
+    /// came before them may be the cause.
+    ///
+    /// # Errors
+    /// As [`latest`](Self::latest).
+    pub fn latest_sound(&self) -> Result<Option<Checkpoint>> {
+        self.newest(|found| match found.about.trouble.in_a_row {
+            0 => found.verify().map(|()| found),
+            count => Err(Error::file(&found.path, format!("{count} steps before it were not finite"))),
+        })
+    }
+
     /// What `load` makes of the newest checkpoint that it does not fail on: one that cannot be loaded must not hide an older
     /// one that can. `None` if the folder has none at all; damaged ones are named in the log.
     ///

@@ -6,7 +6,7 @@ mod dir;
 mod manifest;
 mod tensors;
 
-pub use checkpoint::{About, Best, Checkpoint};
+pub use checkpoint::{About, Best, Checkpoint, Trouble};
 pub use config::{
     AdamConfig, BatchConfig, BetaVae, Clipping, InputScale, InverterRecipe, KlForm, ModelConfig, Objective, RunConfig,
     Schedule,

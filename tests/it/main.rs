@@ -16,3 +16,4 @@ mod phase;
 mod pipeline;
 mod tampering;
 mod training;
+mod unattended;
