@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{Device, Tensor};
+use ndarray::Array2;
 
-use super::task::{Evaluation, Task, Terms};
+use super::task::{Evaluation, Task, Terms, joined};
 use crate::data::{Item, PairBatch, PairDataset, Position, Sampler};
 use crate::kernels;
 use crate::models::Cbhg;
 
 /// Longest piece of a test utterance that is evaluated at once, in frames: bounds memory.
 const LONGEST: usize = 1000;
+
+/// Frames drawn at an evaluation.
+const DRAWN: usize = 300;
 
 /// Trains a [`Cbhg`] to predict linear log-power spectra.
 ///
@@ -37,6 +41,20 @@ impl InverterTask {
     ) -> Self {
         let sampler = train.sampler(seed, crop_frames);
         Self { train, test, sampler, batch_size, last: Vec::new(), device: device.clone() }
+    }
+}
+
+impl InverterTask {
+    /// The beginning of a test item: its spectrum above the prediction.
+    fn picture(&self, model: &Cbhg, item: Item) -> Vec<Array2<f32>> {
+        let item = Item { frames: item.frames.min(DRAWN), ..item };
+        let batch = self.test.batch(&[item], &self.device);
+        let output = model.forward(batch.input.clone(), &batch.lengths);
+        let prediction = match batch.estimate {
+            Some(estimate) => estimate + output,
+            None => output,
+        };
+        vec![joined(batch.target), joined(prediction)]
     }
 }
 
@@ -77,7 +95,8 @@ impl Task for InverterTask {
             frames += batch.lengths.valid_frames();
         }
         let means = BTreeMap::from([("total".to_string(), sum / frames as f64)]);
-        Some(Evaluation { means, ..Default::default() })
+        let pictures = vec![("pictures/prediction", self.picture(model, items[0]))];
+        Some(Evaluation { means, scalars: Vec::new(), pictures })
     }
 
     fn files(&self) -> BTreeSet<String> {

@@ -6,7 +6,8 @@ use super::means::GRADIENT_NORM;
 use super::task::Evaluation;
 use crate::Result;
 use crate::board::{EventWriter, Metrics};
-use crate::run::RunDir;
+use crate::picture::{PictureConfig, comparison_png};
+use crate::run::{RunConfig, RunDir};
 
 pub(super) struct Journal {
     train: EventWriter,
@@ -24,6 +25,12 @@ impl Journal {
         })
     }
 
+    /// Shows what makes the run what it is.
+    pub(super) fn configuration(&mut self, config: &RunConfig) -> Result<()> {
+        let json = serde_json::to_string_pretty(config).expect("a configuration is plain data");
+        self.train.text(0, "configuration", &format!("```json\n{json}\n```"))
+    }
+
     /// Notes training means and what the optimizer did, by name.
     pub(super) fn train(&mut self, step: u64, means: &BTreeMap<String, f64>, optimizer: &[(&str, f64)]) -> Result<()> {
         let rates = optimizer.iter().map(|(name, value)| (format!("optimizer/{name}"), *value));
@@ -36,6 +43,10 @@ impl Journal {
     pub(super) fn test(&mut self, step: u64, evaluation: &Evaluation) -> Result<()> {
         let scalars: Vec<(String, f64)> = tagged(&evaluation.means).chain(evaluation.scalars.iter().cloned()).collect();
         self.test.scalars(step, scalars.iter().cloned())?;
+        for (tag, panels) in &evaluation.pictures {
+            let views: Vec<_> = panels.iter().map(|panel| panel.view()).collect();
+            self.test.picture(step, tag, &comparison_png(&views, &PictureConfig::default()))?;
+        }
         self.lines.add(step, "test", &scalars)
     }
 }

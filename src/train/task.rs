@@ -5,8 +5,10 @@ use std::sync::atomic::AtomicUsize;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use ndarray::Array2;
 
 use crate::data::Position;
+use crate::run::values;
 
 /// A model, its data and its loss.
 pub trait Task {
@@ -37,6 +39,17 @@ pub struct Evaluation {
     pub means: BTreeMap<String, f64>,
     /// Further scalars, by TensorBoard tag.
     pub scalars: Vec<(String, f64)>,
+    /// Spectrograms to be drawn below each other, `[frames, bins]`, by TensorBoard tag.
+    pub pictures: Vec<(&'static str, Vec<Array2<f32>>)>,
+}
+
+/// The items of a batch, one after the other.
+///
+/// # Shapes
+/// `[items, frames, bins] -> [items * frames, bins]`
+pub(super) fn joined(batch: Tensor<3>) -> Array2<f32> {
+    let [items, frames, bins] = batch.dims();
+    Array2::from_shape_vec((items * frames, bins), values(batch)).expect("as many values as the shape says")
 }
 
 /// A value and its name, `[1]`, without autodiff.

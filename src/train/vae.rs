@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use ndarray::Array2;
 use rand::Rng;
 use rand_distr::StandardNormal;
 
-use super::task::{Evaluation, Task, Terms};
+use super::task::{Evaluation, Task, Terms, joined};
 use crate::data::{Item, Position, Sampler, SegmentDataset};
 use crate::models::{Vae, mean_half_squared_norm};
 use crate::random;
@@ -15,6 +16,9 @@ use crate::run::{BetaVae, KlForm, values};
 
 /// A latent is active if its mean divergence from the prior on the test set is above this, in nats.
 const ACTIVE: f64 = 0.01;
+
+/// Segments drawn at an evaluation.
+const DRAWN: usize = 16;
 
 /// Trains a [`Vae`] on segments.
 ///
@@ -57,6 +61,17 @@ impl VaeTask {
         let rng = random::stream(self.seed, purpose, index);
         let values: Vec<f32> = rng.sample_iter(StandardNormal).take(rows * self.latents).collect();
         Tensor::from_data(TensorData::new(values, [rows, self.latents]), &self.device)
+    }
+
+    /// The first test segments, each beside the next, above what the posterior's mean makes of them; and segments of the prior.
+    fn pictures(&self, model: &Vae, items: &[Item]) -> Vec<(&'static str, Vec<Array2<f32>>)> {
+        let x = self.test.batch(&items[..items.len().min(DRAWN)], &self.device);
+        let reconstruction = model.decode(model.encode(x.clone()).mean).mean;
+        let prior = model.decode(self.noise(DRAWN, "pictures", 0)).mean;
+        vec![
+            ("pictures/reconstruction", vec![joined(x), joined(reconstruction.inner())]),
+            ("pictures/prior", vec![joined(prior.inner())]),
+        ]
     }
 
     /// The loss on `x` `[batch, frames, mels]`, and its reconstruction.
@@ -115,7 +130,7 @@ impl Task for VaeTask {
             let of_each = model.encode(x).kl_from_standard().inner().mean_dim(0); // [1, latents]
             divergences.iter_mut().zip(values(of_each)).for_each(|(sum, mean)| *sum += share * f64::from(mean));
         }
-        Some(Evaluation { means, scalars: latent_scalars(&divergences) })
+        Some(Evaluation { means, scalars: latent_scalars(&divergences), pictures: self.pictures(model, &items) })
     }
 
     fn files(&self) -> BTreeSet<String> {

@@ -6,8 +6,11 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use burn::tensor::Device;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use tempfile::TempDir;
 use vae_workshop::data::{FeatureSet, PairDataset, Position, SegmentDataset, Standardizer};
@@ -212,7 +215,11 @@ fn an_interrupted_evaluation_is_not_recorded_and_done_when_the_run_goes_on() {
     let (mut resumed, mut task) = vae(&run, []);
     assert_eq!((resumed.about.step, resumed.about.tested), (10, 0));
     assert_eq!(train(&run, &mut resumed, &mut task).0.unwrap(), Outcome::Finished);
-    assert_eq!(events::steps(&run.path().join("test"))["loss/total"], [10, 20]);
+    let test = events::steps(&run.path().join("test"));
+    for tag in ["loss/total", "latents/active", "pictures/reconstruction", "pictures/prior"] {
+        assert_eq!(test[tag], [10, 20], "{tag}");
+    }
+    assert_eq!(events::steps(&run.path().join("train"))["configuration"], [0]);
 }
 
 /// The lines of a run's `metrics.jsonl`.
@@ -244,7 +251,9 @@ fn metrics_are_a_line_for_each_logged_step_and_each_step_once_after_a_kill() {
         line.as_object().unwrap().keys().filter(|name| name.contains('/')).cloned().collect()
     };
     for phase in ["train", "test"] {
-        let shown: BTreeSet<String> = events::steps(&run.path().join(phase)).into_keys().collect();
+        let shown = events::steps(&run.path().join(phase)).into_keys();
+        let shown: BTreeSet<String> =
+            shown.filter(|tag| tag != "configuration" && !tag.starts_with("pictures/")).collect();
         let last = lines(run.path()).into_iter().rfind(|line| line["phase"] == phase).unwrap();
         assert_eq!(names(&last), shown);
         assert!(last["wall_time"].as_f64().unwrap() > 1e9 && last["loss/total"].is_number());
@@ -262,6 +271,73 @@ fn start(logdir: &Path) -> (Child, impl Iterator<Item = String>) {
     let mut child = Command::new(binary("train-vae")).args(flags).args(more).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
     (child, lines)
+}
+
+/// A program with its flags but the folder and the steps.
+type Trainer = (&'static str, &'static [&'static str]);
+
+const TRAINERS: [Trainer; 3] = [
+    ("train-vae", &["--channels", "4,4,4", "--hidden", "8", "--latents", "3"]),
+    ("train-vae", &["--arch", "lstm", "--cells", "4", "--latents", "3"]),
+    ("train-inverter", &["--bank-size", "2", "--channels", "4", "--gru-cells", "4", "--crop-frames", "16"]),
+];
+
+fn trainer((program, sizes): Trainer, logdir: &Path) -> Command {
+    let data = fixture();
+    let every = ["--steps", "24", "--batch-size", "2", "--log-every", "1", "--eval-every", "5", "--save-every", "2"];
+    let mut command = Command::new(binary(program));
+    command.args([text(logdir), text(&data.train), text(&data.test), "--device", "cpu", "--threads", "1"]);
+    command.args(every).args(sizes).stdout(Stdio::piped());
+    command
+}
+
+/// Kills runs of a trainer after random lines of output and at most `delay` more, so many times, and compares what they come to
+/// with a run that nobody killed.
+fn torture(of: Trainer, kills: u32, delay: Duration, rng: &mut ChaCha8Rng) {
+    let folder = TempDir::new().unwrap();
+    let straight = folder.path().join("straight");
+    assert!(trainer(of, &straight).output().unwrap().status.success());
+    let (mut killed, mut halves, mut runs) = (0, 0, 0);
+    while killed < kills {
+        runs += 1;
+        let logdir = folder.path().join(format!("run-{runs}"));
+        loop {
+            let mut child = trainer(of, &logdir).spawn().unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            if killed < kills {
+                lines.nth(rng.random_range(0..14));
+                std::thread::sleep(delay.mul_f64(rng.random()));
+                child.kill().unwrap();
+            }
+            lines.for_each(|line| drop(line.unwrap()));
+            if child.wait().unwrap().success() {
+                break;
+            }
+            killed += 1;
+            let names = fs::read_dir(&logdir).into_iter().flatten().map(|entry| entry.unwrap().file_name());
+            halves += u32::from(names.into_iter().any(|name| name.to_string_lossy().ends_with(".tmp")));
+            RunDir::at(&logdir).latest().unwrap_or_else(|error| panic!("after kill {killed}: {error}"));
+        }
+        for name in ["model.safetensors", "optimizer.safetensors", "run.json", "manifest.json"] {
+            let [one, other] = [&straight, &logdir].map(|run| fs::read(run.join("step-00000024").join(name)).unwrap());
+            assert!(one == other, "{name} of {of:?}, run {runs}");
+        }
+    }
+    println!("{of:?}: {killed} kills, {halves} of them with half a checkpoint left behind, {runs} runs to their end");
+}
+
+#[test]
+fn killed_again_and_again_a_run_comes_to_what_it_would_have_come_to() {
+    torture(TRAINERS[0], 6, Duration::ZERO, &mut ChaCha8Rng::seed_from_u64(1));
+}
+
+/// `make torture`; VAE_WORKSHOP_KILLS kills of each model.
+#[test]
+#[ignore = "takes a minute"]
+fn torture_every_model() {
+    let kills = std::env::var("VAE_WORKSHOP_KILLS").map_or(110, |kills| kills.parse().unwrap());
+    let rng = &mut ChaCha8Rng::seed_from_u64(2);
+    TRAINERS.into_iter().for_each(|of| torture(of, kills, Duration::from_millis(40), rng));
 }
 
 fn signal(child: &Child, name: &str) {
