@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use clap::Args;
 use indicatif::ProgressBar;
 
 use super::interrupts::Interrupts;
-use super::{progress, say};
+use super::{progress, require_within, say};
 use crate::data::{FeatureSet, Standardizer};
 use crate::device::{self, DeviceChoice};
 use crate::run::{About, RunConfig, RunDir};
@@ -60,6 +60,12 @@ pub struct TrainFlags {
     /// Newest checkpoints kept, beside the one of the least test loss.
     #[arg(long, default_value_t = 3, value_name = "N")]
     pub keep: usize,
+    /// Hours after which this session saves and ends; the same command goes on.
+    #[arg(long, value_name = "H")]
+    pub max_hours: Option<f64>,
+    /// Evaluations in a row without a better test loss after which training ends.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub patience: Option<u64>,
     #[command(flatten)]
     pub compute: DeviceFlags,
 }
@@ -81,6 +87,7 @@ impl TrainFlags {
     /// If a set cannot be used, or the two were made with different settings.
     pub fn open_sets(&self) -> Result<Sets> {
         Interrupts::catch()?;
+        self.max_hours.map_or(Ok(()), |hours| require_within("--max-hours", hours, 0.0..=1e6))?;
         device::limit_threads(self.compute.threads)?; // before anything runs in parallel
         let (train, test) = (FeatureSet::open(&self.train_dir)?, FeatureSet::open(&self.test_dir)?);
         crate::data::require_same(train.config(), test.config(), &self.train_dir, &self.test_dir)?;
@@ -117,6 +124,7 @@ impl TrainFlags {
         prepare: impl FnOnce(&RunConfig, &Device) -> Result<(T::Model, T)>,
     ) -> Result<ExitCode> {
         let interrupts = Interrupts::catch()?;
+        let deadline = self.max_hours.map(|hours| Instant::now() + Duration::from_secs_f64(3600.0 * hours));
         keep_freed_memory();
         let open = device::open(self.compute.device)?;
         let run = RunDir::at(&self.logdir);
@@ -147,26 +155,29 @@ impl TrainFlags {
             say(format_args!("{} has {done} steps already; a larger --steps goes on", self.logdir.display()));
             return Ok(ExitCode::SUCCESS);
         }
-        let limits =
-            Limits { steps, log_every: self.log_every, eval_every: self.eval_every, save_every, keep: self.keep };
+        let &Self { log_every, eval_every, keep, patience, .. } = self;
+        let limits = Limits { steps, log_every, eval_every, save_every, keep, deadline, patience };
         let mut display = Display::new(steps, session.about.step);
         interrupts.begin_to_save();
         let stop = &interrupts.signal;
         let outcome = fit(&mut task, &mut session, &run, &limits, stop, &mut |report| display.show(report))?;
         display.bar.finish_and_clear();
+        let step = session.about.step;
         match outcome {
-            Outcome::Finished => {
+            Outcome::Finished => say(conclusion(&session.about)),
+            Outcome::NoBetter => {
+                say(format_args!("ended at step {step}: --patience {}", patience.unwrap_or_default()));
                 say(conclusion(&session.about));
-                Ok(ExitCode::SUCCESS)
+            }
+            Outcome::OutOfTime => {
+                say(format_args!("--max-hours is over: saved at step {step}; the same command goes on from there"));
             }
             Outcome::Interrupted => {
-                say(format_args!(
-                    "interrupted: saved at step {}; the same command goes on from there",
-                    session.about.step
-                ));
-                Ok(interrupts.status())
+                say(format_args!("interrupted: saved at step {step}; the same command goes on from there"));
+                return Ok(interrupts.status());
             }
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 

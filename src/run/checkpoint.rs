@@ -33,6 +33,8 @@ pub struct About {
     pub tested: u64,
     /// The least test loss so far, `None` before the first evaluation.
     pub best: Option<Best>,
+    /// Evaluations since that one.
+    pub no_better: u64,
     /// Steps whose loss or gradients were not finite.
     pub trouble: Trouble,
     /// From log-mels to the network's input.
@@ -67,8 +69,10 @@ impl About {
         self.test = test;
         self.tested = self.step;
         let best = self.best.map_or(f64::INFINITY, |best| best.total);
+        self.no_better += 1;
         if let Some(total) = self.test_loss().filter(|&total| total < best) {
             self.best = Some(Best { step: self.step, total });
+            self.no_better = 0;
         }
     }
 

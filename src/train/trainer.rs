@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -29,6 +30,10 @@ pub struct Limits {
     pub save_every: u64,
     /// Newest checkpoints kept, beside the one of the least test loss.
     pub keep: usize,
+    /// When to stop, whatever is left to do.
+    pub deadline: Option<Instant>,
+    /// Evaluations in a row without a better test loss after which to stop.
+    pub patience: Option<u64>,
 }
 
 /// A model in training and all that its checkpoint holds.
@@ -66,6 +71,10 @@ pub enum Outcome {
     Finished,
     /// Asked to stop before that.
     Interrupted,
+    /// The deadline has passed.
+    OutOfTime,
+    /// The test loss has not become better for as many evaluations as there is patience for.
+    NoBetter,
 }
 
 /// Skipped steps in a row after which the run is put back to a checkpoint: a bad batch is one or two, a run that has left
@@ -84,6 +93,7 @@ impl<M: Module> Session<M> {
             test: BTreeMap::new(),
             tested: 0,
             best: None,
+            no_better: 0,
             trouble: Default::default(),
             standardizer,
             config,
@@ -150,7 +160,7 @@ fn is_finite(number: &Tensor<1>) -> bool {
     !is_cpu(&number.device()) || number.clone().into_scalar::<f32>().is_finite()
 }
 
-/// Trains until `limits.steps` or until `stop` is no longer zero; either way the last step is saved.
+/// Trains until one of `limits` or until `stop` is no longer zero; either way the last step is saved.
 ///
 /// Numbers that are not finite: on the CPU such a step is skipped, elsewhere they are found at the next report. After
 /// [`SKIPS_IN_A_ROW`] skipped steps or such a report the run is put back to its last checkpoint, once, to go on at half
@@ -191,18 +201,37 @@ impl<T: Task> Loop<'_, T> {
         } else if self.is_due(self.limits.eval_every) && self.session.about.tested < self.step() {
             self.evaluate()?; // it was interrupted
         }
-        while self.step() < self.limits.steps && self.stop.load(Ordering::Relaxed) == 0 {
+        let outcome = loop {
+            if let Some(outcome) = self.outcome() {
+                break outcome;
+            }
             match self.advance() {
                 Err(Error::Diverged(why)) => self.roll_back(&why)?,
                 advanced => advanced?,
             }
-        }
+        };
         if self.session.saved != Some(self.step()) {
             self.means.take().map_err(Error::Diverged)?; // what is not finite must not be saved over a good checkpoint
             self.save()?;
         }
-        let finished = self.step() >= self.limits.steps && self.session.about.tested == self.step();
-        Ok(if finished { Outcome::Finished } else { Outcome::Interrupted })
+        Ok(outcome)
+    }
+
+    /// Why to end here, `None` to go on.
+    fn outcome(&self) -> Option<Outcome> {
+        let Limits { steps, deadline, patience, .. } = *self.limits;
+        let tested = self.session.about.tested == self.step();
+        if self.step() >= steps && tested {
+            Some(Outcome::Finished)
+        } else if self.step() >= steps || self.stop.load(Ordering::Relaxed) != 0 {
+            Some(Outcome::Interrupted)
+        } else if patience.is_some_and(|patience| self.session.about.no_better >= patience) {
+            Some(Outcome::NoBetter)
+        } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            Some(Outcome::OutOfTime)
+        } else {
+            None
+        }
     }
 
     /// Finished steps.

@@ -42,6 +42,7 @@ fn about(step: u64, test: Option<f64>) -> About {
         test: BTreeMap::new(),
         tested: 0,
         best: None,
+        no_better: 0,
         trouble: Default::default(),
         standardizer: Standardizer::dividing_by(1.0, n_mels),
         config,

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use rand::{Rng, SeedableRng};
@@ -121,7 +121,8 @@ fn inverter<'a>(spoilt: impl IntoIterator<Item = u64>) -> (Session<Cbhg>, Wild<'
     (session, Wild { task, steps: spoilt.into_iter().collect(), by: f32::INFINITY, stops: None })
 }
 
-const LIMITS: Limits = Limits { steps: 20, log_every: 5, eval_every: 10, save_every: 5, keep: 9 };
+const LIMITS: Limits =
+    Limits { steps: 20, log_every: 5, eval_every: 10, save_every: 5, keep: 9, deadline: None, patience: None };
 
 /// Trains and gives the outcome with what was reported of skipped steps and of going back.
 fn train(run: &RunDir, session: &mut Session<Vae>, task: &mut Wild<VaeTask>) -> (Result<Outcome>, Vec<String>) {
@@ -220,6 +221,26 @@ fn an_interrupted_evaluation_is_not_recorded_and_done_when_the_run_goes_on() {
         assert_eq!(test[tag], [10, 20], "{tag}");
     }
     assert_eq!(events::steps(&run.path().join("train"))["configuration"], [0]);
+}
+
+#[test]
+fn a_run_ends_when_its_time_is_over_or_its_test_loss_stays_where_it_is() {
+    let folder = TempDir::new().unwrap();
+    let run = RunDir::at(folder.path());
+    let stop = AtomicUsize::new(0);
+    let (mut session, mut task) = vae(&run, []);
+    let over = Limits { deadline: Some(Instant::now()), ..LIMITS };
+    assert_eq!(fit(&mut task, &mut session, &run, &over, &stop, &mut |_| {}).unwrap(), Outcome::OutOfTime);
+    assert_eq!(run.latest().unwrap().unwrap().about.step, 0);
+    // With every step skipped the test loss is the same at each evaluation: the first is the best.
+    let impatient = Limits { steps: 99, eval_every: 1, patience: Some(3), ..LIMITS };
+    let (mut session, mut task) = vae(&run, 1..4);
+    assert_eq!(fit(&mut task, &mut session, &run, &impatient, &stop, &mut |_| {}).unwrap(), Outcome::NoBetter);
+    assert_eq!((session.about.step, session.about.best.unwrap().step), (4, 1));
+    // Nor does the same command go on.
+    let (mut session, mut task) = vae(&run, []);
+    assert_eq!(fit(&mut task, &mut session, &run, &impatient, &stop, &mut |_| {}).unwrap(), Outcome::NoBetter);
+    assert_eq!(session.about.step, 4);
 }
 
 /// The lines of a run's `metrics.jsonl`.
