@@ -4,6 +4,7 @@
 #   make demo AUDIO=DIR              the same on a folder of .wav and .ogg, under work/DIR
 #   make features|vae|inverter|synth AUDIO=DIR RUN=DIR DEVICE=auto|cpu|cuda:N STEPS=N PRESET=tiny|default|workshop
 #   make test                        every test
+#   make torture                     kills training runs at random moments, hundreds of times; each must come out as if left alone
 #   make smoke                       the demo in seconds, for continuous integration
 #   make test-peers                  TensorBoard and numpy read what it left
 #   make bench                       how long training steps, inference and signal processing take
@@ -36,7 +37,7 @@ OUT = $(call path,$(RUN)/out)
 TRAIN = $(FEATURES)/train $(FEATURES)/test --device $(DEVICE) --preset $(PRESET)
 MODELS = --vae $(VAE) --inverter $(INVERTER) --device $(DEVICE) --png
 
-.PHONY: demo build corpus features vae inverter synth test test-peers smoke lint check-cuda bench bench-peers gpu-bundle clean
+.PHONY: demo build corpus features vae inverter synth test torture test-peers smoke lint check-cuda bench bench-peers gpu-bundle clean
 # Stages run in the order in which they are named, also under `make -j`; cargo and the programs use all cores by themselves.
 .NOTPARALLEL:
 
@@ -77,6 +78,9 @@ synth: build
 
 test:
 	$(CARGO) test
+
+torture:
+	$(CARGO) test --test it -- --ignored --nocapture --exact unattended::torture_every_model
 
 SMOKE = PROFILE=dev RUN=work/smoke STEPS=30 DEVICE=cpu
 smoke:

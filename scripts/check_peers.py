@@ -21,6 +21,21 @@ def scalars(folder):
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
+def check_pictures(run):
+    events = EventAccumulator(str(run / "test"))
+    events.Reload()
+    tags = events.Tags()["images"]
+    assert tags, run
+    for tag in tags:
+        for event in events.Images(tag):
+            assert event.encoded_image_string.startswith(b"\x89PNG") and event.width > 0 and event.height > 0, (run, tag)
+    events = EventAccumulator(str(run / "train"))
+    events.Reload()
+    assert events.SummaryMetadata("configuration").plugin_data.plugin_name == "text", run
+    (text,) = events.Tensors("configuration")[0].tensor_proto.string_val
+    json.loads(text.decode().removeprefix("```json").removesuffix("```"))
+
+
 def check_events(run):
     for part in ["train", "test"]:
         found = scalars(run / part)
@@ -29,6 +44,9 @@ def check_events(run):
             steps = [step for step, _ in values]
             assert values and steps == sorted(set(steps)), (run, part, tag, steps)
             assert np.isfinite([value for _, value in values]).all(), (run, part, tag)
+    check_pictures(run)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["phase"] == "test"] == [step for step, _ in found["loss/total"]], run
     last = json.loads((sorted(run.glob("step-*"))[-1] / "run.json").read_text())
     assert abs(found["loss/total"][-1][1] - last["test"]["total"]) < 1e-3 * abs(last["test"]["total"])
 

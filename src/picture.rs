@@ -34,6 +34,13 @@ impl Default for PictureConfig {
     }
 }
 
+/// A PNG file in memory.
+pub(crate) struct Png {
+    pub width: u32,
+    pub height: u32,
+    pub bytes: Vec<u8>,
+}
+
 /// An RGB image, rows from the top, three bytes a pixel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Picture {
@@ -100,6 +107,15 @@ pub fn write_comparison_png(path: &Path, spectrograms: &[ArrayView2<f32>], confi
         return Err(Error::file(path, format!("no picture of a spectrogram of shape {:?}", empty.dim())));
     }
     draw(spectrograms, config).write_png(path)
+}
+
+/// What [`write_comparison_png`] writes.
+///
+/// # Panics
+/// If there is no spectrogram, or one has no frame or no bin.
+pub(crate) fn comparison_png(spectrograms: &[ArrayView2<f32>], config: &PictureConfig) -> Png {
+    let picture = draw(spectrograms, config);
+    Png { width: picture.width, height: picture.height, bytes: picture.png() }
 }
 
 impl Picture {

@@ -226,7 +226,7 @@ fn training<T: Task + 'static>(task: T, session: Session<T::Model>, device: &Dev
 
 impl<T: Task> Work for Training<T> {
     fn step(&mut self) {
-        (self.last, _) = self.session.advance(&mut self.task);
+        self.last = self.session.advance(&mut self.task).map(|(terms, _)| terms).unwrap_or_default();
     }
 
     fn value(&self) -> Option<f64> {

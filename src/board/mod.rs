@@ -1,17 +1,22 @@
-//! Event files for TensorBoard.
+//! Event files for TensorBoard, and the same scalars as JSON ([`Metrics`]).
 //!
-//! A file is a sequence of TFRecords, each an `Event` message in protocol-buffer encoding. Only what this crate logs is
-//! encoded: scalars, and where a session starts. No published crate for this is maintained.
+//! An event file is a sequence of TFRecords, each an `Event` message in protocol-buffer encoding. Only what this crate logs is
+//! encoded: scalars, pictures, text, and where a session starts. No published crate for this is maintained.
 //!
 //! # Reference
 //! `tensorflow/core/util/event.proto`, `summary.proto` and `lib/io/record_writer.h`; `_CheckForRestartAndMaybePurge` in
 //! TensorBoard's `event_accumulator.py`.
+
+mod metrics;
+
+pub use metrics::Metrics;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::picture::Png;
 use crate::{Error, Result};
 
 /// Writes one event file.
@@ -59,6 +64,51 @@ impl EventWriter {
             summary.bytes(1, &scalar.0);
         }
         let mut event = Message::event(step);
+        event.bytes(5, &summary.0);
+        self.record(&event.0)?;
+        self.flush()
+    }
+
+    /// Adds a picture of one step.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written.
+    pub(crate) fn picture(&mut self, step: u64, tag: &str, png: &Png) -> Result<()> {
+        let mut image = Message::default();
+        for (field, number) in [(1, png.height), (2, png.width), (3, 3)] {
+            image.key(field, 0); // height, width, colorspace RGB
+            image.varint(u64::from(number));
+        }
+        image.bytes(4, &png.bytes); // encoded_image_string
+        self.value(step, tag, |value| value.bytes(4, &image.0))
+    }
+
+    /// Adds a text in Markdown, for TensorBoard's text tab.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written.
+    pub fn text(&mut self, step: u64, tag: &str, text: &str) -> Result<()> {
+        let mut tensor = Message::default();
+        tensor.key(1, 0);
+        tensor.varint(7); // dtype DT_STRING
+        tensor.bytes(2, &[0x12, 2, 0x08, 1]); // tensor_shape [1]
+        tensor.bytes(8, text.as_bytes()); // string_val
+        let mut plugin = Message::default();
+        plugin.bytes(1, b"text"); // plugin_name
+        let mut metadata = Message::default();
+        metadata.bytes(1, &plugin.0); // plugin_data
+        self.value(step, tag, |value| {
+            value.bytes(8, &tensor.0);
+            value.bytes(9, &metadata.0);
+        })
+    }
+
+    /// Adds one value of a summary, which `fill` completes.
+    fn value(&mut self, step: u64, tag: &str, fill: impl FnOnce(&mut Message)) -> Result<()> {
+        let (mut value, mut summary, mut event) = (Message::default(), Message::default(), Message::event(step));
+        value.bytes(1, tag.as_bytes());
+        fill(&mut value);
+        summary.bytes(1, &value.0);
         event.bytes(5, &summary.0);
         self.record(&event.0)?;
         self.flush()

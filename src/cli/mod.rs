@@ -1,5 +1,6 @@
 //! What the binaries share: logging, progress, interruption and exit codes. The library below never prints.
 
+pub mod interrupts;
 pub mod synth;
 pub mod train;
 
@@ -20,6 +21,9 @@ use crate::{Error, Result};
 /// Exit status of a run in which some files failed and the others were done.
 pub const EXIT_SOME_FAILED: u8 = 3;
 
+/// Exit status of training that diverged.
+pub const EXIT_DIVERGED: u8 = 4;
+
 /// The exit status of work on many files: 0 if all went well, 3 if some failed, 1 if nothing came out.
 pub fn status(done: usize, failed: usize) -> ExitCode {
     match (done, failed) {
@@ -29,7 +33,8 @@ pub fn status(done: usize, failed: usize) -> ExitCode {
     }
 }
 
-/// Runs a binary's body with logging to standard error; an error is printed once, with its causes, and gives status 1.
+/// Runs a binary's body with logging to standard error; an error is printed once, with its causes, and gives status 1, or 4
+/// if training diverged.
 pub fn run(body: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
     let filter =
         EnvFilter::try_from_env("VAE_WORKSHOP_LOG").unwrap_or_else(|_| EnvFilter::new("warn,vae_workshop=info"));
@@ -42,7 +47,7 @@ pub fn run(body: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
         .init();
     body().unwrap_or_else(|error| {
         complain(&error);
-        ExitCode::from(1)
+        ExitCode::from(if matches!(error, Error::Diverged(_)) { EXIT_DIVERGED } else { 1 })
     })
 }
 

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::{interrupt_flag, interrupted, progress, say};
+use super::interrupts::Interrupts;
+use super::{progress, require_within, say};
 use crate::data::{FeatureSet, Standardizer};
 use crate::device::{self, DeviceChoice};
-use crate::run::{RunConfig, RunDir};
+use crate::run::{About, RunConfig, RunDir};
 use crate::train::{Limits, Outcome, Report, Session, Task, fit};
 use crate::{Error, Result};
 
@@ -56,9 +57,15 @@ pub struct TrainFlags {
     /// Steps between evaluations on the test set.
     #[arg(long, default_value_t = 1000, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub eval_every: u64,
-    /// Checkpoints kept.
+    /// Newest checkpoints kept, beside the one of the least test loss.
     #[arg(long, default_value_t = 3, value_name = "N")]
     pub keep: usize,
+    /// Hours after which this session saves and ends; the same command goes on.
+    #[arg(long, value_name = "H")]
+    pub max_hours: Option<f64>,
+    /// Evaluations in a row without a better test loss after which training ends.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub patience: Option<u64>,
     #[command(flatten)]
     pub compute: DeviceFlags,
 }
@@ -79,6 +86,8 @@ impl TrainFlags {
     /// # Errors
     /// If a set cannot be used, or the two were made with different settings.
     pub fn open_sets(&self) -> Result<Sets> {
+        Interrupts::catch()?;
+        self.max_hours.map_or(Ok(()), |hours| require_within("--max-hours", hours, 0.0..=1e6))?;
         device::limit_threads(self.compute.threads)?; // before anything runs in parallel
         let (train, test) = (FeatureSet::open(&self.train_dir)?, FeatureSet::open(&self.test_dir)?);
         crate::data::require_same(train.config(), test.config(), &self.train_dir, &self.test_dir)?;
@@ -114,7 +123,8 @@ impl TrainFlags {
         config: RunConfig,
         prepare: impl FnOnce(&RunConfig, &Device) -> Result<(T::Model, T)>,
     ) -> Result<ExitCode> {
-        let stop = interrupt_flag()?;
+        let interrupts = Interrupts::catch()?;
+        let deadline = self.max_hours.map(|hours| Instant::now() + Duration::from_secs_f64(3600.0 * hours));
         keep_freed_memory();
         let open = device::open(self.compute.device)?;
         let run = RunDir::at(&self.logdir);
@@ -145,21 +155,29 @@ impl TrainFlags {
             say(format_args!("{} has {done} steps already; a larger --steps goes on", self.logdir.display()));
             return Ok(ExitCode::SUCCESS);
         }
-        let limits =
-            Limits { steps, log_every: self.log_every, eval_every: self.eval_every, save_every, keep: self.keep };
+        let &Self { log_every, eval_every, keep, patience, .. } = self;
+        let limits = Limits { steps, log_every, eval_every, save_every, keep, deadline, patience };
         let mut display = Display::new(steps, session.about.step);
-        let outcome = fit(&mut task, &mut session, &run, &limits, &stop, &mut |report| display.show(report))?;
+        interrupts.begin_to_save();
+        let stop = &interrupts.signal;
+        let outcome = fit(&mut task, &mut session, &run, &limits, stop, &mut |report| display.show(report))?;
         display.bar.finish_and_clear();
+        let step = session.about.step;
         match outcome {
-            Outcome::Finished => Ok(ExitCode::SUCCESS),
+            Outcome::Finished => say(conclusion(&session.about)),
+            Outcome::NoBetter => {
+                say(format_args!("ended at step {step}: --patience {}", patience.unwrap_or_default()));
+                say(conclusion(&session.about));
+            }
+            Outcome::OutOfTime => {
+                say(format_args!("--max-hours is over: saved at step {step}; the same command goes on from there"));
+            }
             Outcome::Interrupted => {
-                say(format_args!(
-                    "interrupted: saved at step {}; the same command goes on from there",
-                    session.about.step
-                ));
-                Ok(interrupted(&stop))
+                say(format_args!("interrupted: saved at step {step}; the same command goes on from there"));
+                return Ok(interrupts.status());
             }
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -201,12 +219,44 @@ impl Display {
                 }
             }
             Report::Test { step, terms } => self.line(format!("step {step}  test   {}", list(terms))),
-            Report::Saved { path, .. } => self.line(format!("saved {}", path.display())),
+            Report::Saved { path, about } => self.line(format!("saved {}{}", path.display(), standing(about))),
+            Report::Skipped { step, files } => {
+                let files = files.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                self.line(format!("step {step}  skipped: the loss or its gradients are not finite; batch of {files}"));
+            }
+            Report::RolledBack { from, to, why } => {
+                self.bar.set_position(to);
+                self.line(format!("step {from}  {why}: back to step {to}, once, at half the learning rate"));
+            }
         }
     }
 
     fn line(&self, line: String) {
         if self.bar.is_hidden() { say(&line) } else { self.bar.suspend(|| say(&line)) }
+    }
+}
+
+/// How the last test loss stands against the least.
+fn standing(about: &About) -> String {
+    match (about.test_loss(), about.best) {
+        (Some(_), Some(best)) if best.step == about.tested => {
+            format!("; test loss {:.3} at step {}, the best so far", best.total, best.step)
+        }
+        (Some(loss), Some(best)) => {
+            format!("; test loss {loss:.3} at step {}, the best {:.3} at step {}", about.tested, best.total, best.step)
+        }
+        _ => String::new(),
+    }
+}
+
+/// Whether more steps are worth it.
+fn conclusion(about: &About) -> String {
+    match about.best {
+        Some(best) if best.step < about.tested => format!(
+            "The test loss was no longer improving: its best, {:.3}, is of step {} of {}.",
+            best.total, best.step, about.step
+        ),
+        _ => "The test loss was still improving at the end: a larger --steps goes on.".into(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Mel and linear spectra of the same audio, for the inverter.
 
+use std::collections::BTreeSet;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::{Array2, s};
 use rand::Rng;
@@ -12,6 +14,8 @@ use crate::nn::Lengths;
 
 /// Input and target of every file of a set, in memory: 0.9 GB for an hour at the default settings.
 pub struct PairDataset {
+    /// Of each file, for people.
+    names: Vec<String>,
     pairs: Vec<Pair>,
 }
 
@@ -50,7 +54,7 @@ impl PairDataset {
             })
         };
         let pairs = set.entries.par_iter().map(|entry| read(&entry.path)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { pairs })
+        Ok(Self { names: set.entries.iter().map(|entry| entry.name.clone()).collect(), pairs })
     }
 
     /// All files as pieces of at most `longest` frames, one after the other.
@@ -80,6 +84,11 @@ impl PairDataset {
             }
             items
         })
+    }
+
+    /// The names of the files that items are of, each once.
+    pub fn names(&self, items: &[Item]) -> BTreeSet<String> {
+        items.iter().map(|item| self.names[item.file].clone()).collect()
     }
 
     /// The items padded to the longest of them.

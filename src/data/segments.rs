@@ -1,5 +1,7 @@
 //! Blocks of a log-mel spectrogram for the VAE.
 
+use std::collections::BTreeSet;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::{Array2, ArrayView2, s};
 use rand::Rng;
@@ -11,6 +13,8 @@ use crate::{Error, Result};
 
 /// The standardised log-mel spectrograms of a set, in memory, cut into segments on demand.
 pub struct SegmentDataset {
+    /// Of each file, for people.
+    names: Vec<String>,
     spectra: Vec<Array2<f32>>,
     segment_frames: usize,
 }
@@ -22,14 +26,16 @@ impl SegmentDataset {
     /// If a file cannot be read or every file is shorter than a segment.
     pub fn load(set: &FeatureSet, standardizer: &Standardizer, segment_frames: usize) -> Result<Self> {
         let long_enough = set.entries.par_iter().filter(|entry| entry.meta.frames as usize >= segment_frames);
-        let spectra = long_enough
-            .map(|entry| Ok(standardizer.apply(FeatureFile::read_logmel(&entry.path)?.0.view())))
-            .collect::<Result<Vec<_>>>()?;
+        let (names, spectra): (Vec<_>, Vec<_>) = long_enough
+            .map(|entry| Ok((entry.name.clone(), standardizer.apply(FeatureFile::read_logmel(&entry.path)?.0.view()))))
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .unzip();
         if spectra.is_empty() {
             let message = format!("every file is shorter than one segment of {segment_frames} frames");
             return Err(Error::file(&set.root, message));
         }
-        Ok(Self { spectra, segment_frames })
+        Ok(Self { names, spectra, segment_frames })
     }
 
     /// The segments of all files, one after the other, from frame 0; tails shorter than a segment are left out.
@@ -51,6 +57,11 @@ impl SegmentDataset {
                 })
                 .collect::<Vec<_>>()
         })
+    }
+
+    /// The names of the files that items are of, each once.
+    pub fn names(&self, items: &[Item]) -> BTreeSet<String> {
+        items.iter().map(|item| self.names[item.file].clone()).collect()
     }
 
     /// # Shapes

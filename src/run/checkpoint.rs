@@ -1,4 +1,5 @@
-//! One saved moment of a run: `step-N/` with `run.json`, `model.safetensors` and `optimizer.safetensors`.
+//! One saved moment of a run: `step-N/` with `run.json`, `model.safetensors`, `optimizer.safetensors` and `manifest.json`,
+//! which has the size and SHA-256 of the others. Nothing is believed of a file that is not exactly as it was saved.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::manifest::{MANIFEST, Manifest};
 use super::tensors::NamedTensors;
 use super::{ModelConfig, RunConfig};
 use crate::data::{Position, Standardizer};
@@ -27,13 +29,64 @@ pub struct About {
     pub position: Position,
     /// The last evaluation on the test set, by name; empty before the first.
     pub test: BTreeMap<String, f64>,
+    /// The step of that evaluation; 0 before the first.
+    pub tested: u64,
+    /// The least test loss so far, `None` before the first evaluation.
+    pub best: Option<Best>,
+    /// Evaluations since that one.
+    pub no_better: u64,
+    /// Steps whose loss or gradients were not finite.
+    pub trouble: Trouble,
     /// From log-mels to the network's input.
     pub standardizer: Standardizer,
     /// The run's identity.
     pub config: RunConfig,
 }
 
+/// What a run had of losses and gradients that are not finite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Steps that changed nothing because of it.
+    pub skipped: u64,
+    /// Of these, how many came last, one after the other.
+    pub in_a_row: u32,
+    /// The step from which the run was put back to a checkpoint, once, to go on at half the learning rate.
+    pub rolled_back: Option<u64>,
+}
+
+/// The least test loss of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// When it was measured.
+    pub step: u64,
+    /// The test set's `total`.
+    pub total: f64,
+}
+
 impl About {
+    /// Notes an evaluation of this step.
+    pub fn record(&mut self, test: BTreeMap<String, f64>) {
+        self.test = test;
+        self.tested = self.step;
+        let best = self.best.map_or(f64::INFINITY, |best| best.total);
+        self.no_better += 1;
+        if let Some(total) = self.test_loss().filter(|&total| total < best) {
+            self.best = Some(Best { step: self.step, total });
+            self.no_better = 0;
+        }
+    }
+
+    /// The learning rate of the next step: the schedule's, or half of it once the run was put back.
+    pub fn rate(&self) -> f64 {
+        let share = if self.trouble.rolled_back.is_some() { 0.5 } else { 1.0 };
+        share * self.config.schedule.rate(self.step)
+    }
+
+    /// The test loss of the last evaluation, `None` before the first.
+    pub fn test_loss(&self) -> Option<f64> {
+        self.test.get("total").copied()
+    }
+
     /// Checks that its parts fit each other.
     fn validate(&self) -> Result<()> {
         let config = &self.config;
@@ -59,11 +112,12 @@ impl About {
     }
 }
 
-/// A checkpoint folder whose description has been read; the tensors are read when asked for.
+/// A checkpoint folder whose description has been read; the tensors are read, and held against the manifest, when asked for.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// The folder `step-N/`.
     pub path: PathBuf,
+    manifest: Manifest,
     /// What `run.json` says.
     pub about: About,
 }
@@ -72,14 +126,24 @@ impl Checkpoint {
     /// Opens a checkpoint folder.
     ///
     /// # Errors
-    /// If `run.json` is missing, damaged or of another version's form.
+    /// If `manifest.json` or `run.json` is missing or damaged, or `run.json` is of another version's form.
     pub fn open(path: &Path) -> Result<Self> {
+        let manifest = Manifest::read(path)?;
         let about_path = path.join(ABOUT);
-        let text = fs::read_to_string(&about_path).map_err(Error::io(&about_path))?;
-        let about: About = serde_json::from_str(&text)
+        let about: About = serde_json::from_slice(&manifest.verified(path, ABOUT)?)
             .map_err(|error| Error::file(&about_path, format!("not a run description this version reads: {error}")))?;
         about.validate().map_err(|error| Error::file(&about_path, error))?;
-        Ok(Self { path: path.to_path_buf(), about })
+        Ok(Self { path: path.to_path_buf(), manifest, about })
+    }
+
+    /// Checks that training can go on from it: every file is as it was saved, and the tensors are finite.
+    ///
+    /// # Errors
+    /// Of the first file that is not.
+    pub fn verify(&self) -> Result<()> {
+        self.model()?;
+        self.optimizer()?;
+        Ok(())
     }
 
     /// The newest checkpoint of `dir` whose model can be read, or `dir` itself if it is a checkpoint, with the model's
@@ -89,7 +153,7 @@ impl Checkpoint {
     /// If there is none.
     pub fn with_model(dir: &Path) -> Result<(Self, NamedTensors)> {
         let load = |checkpoint: Self| checkpoint.model().map(|model| (checkpoint, model));
-        if dir.join(ABOUT).exists() {
+        if dir.join(ABOUT).exists() || dir.join(MANIFEST).exists() {
             return Self::open(dir).and_then(load);
         }
         match super::RunDir::at(dir).newest(load)? {
@@ -117,17 +181,17 @@ impl Checkpoint {
     /// The model's parameters.
     ///
     /// # Errors
-    /// As [`NamedTensors::read`].
+    /// If the file is not as it was saved; then as [`NamedTensors::from_bytes`].
     pub fn model(&self) -> Result<NamedTensors> {
-        NamedTensors::read(&self.model_path())
+        NamedTensors::from_bytes(&self.manifest.verified(&self.path, MODEL)?, &self.model_path())
     }
 
     /// The optimizer's moments.
     ///
     /// # Errors
-    /// As [`NamedTensors::read`].
+    /// As [`model`](Self::model).
     pub fn optimizer(&self) -> Result<NamedTensors> {
-        NamedTensors::read(&self.optimizer_path())
+        NamedTensors::from_bytes(&self.manifest.verified(&self.path, OPTIMIZER)?, &self.optimizer_path())
     }
 
     /// Where the model's parameters lie.
@@ -140,19 +204,21 @@ impl Checkpoint {
         self.path.join(OPTIMIZER)
     }
 
-    /// Writes `path` as a whole or not at all: beside it first, flushed to the disk, then renamed.
+    /// Writes `path` as a whole or not at all: as `step-N.tmp` first, each file flushed to the disk and the manifest last, then
+    /// renamed. What is at `path` is replaced.
     ///
     /// # Errors
-    /// [`Error::Io`] of the file that could not be written.
+    /// [`Error::Io`] of the file that could not be written, or as [`verify`](Self::verify) if the disk does not give back
+    /// what was written; what was at `path` is then still there.
     pub fn write(path: &Path, about: &About, model: &NamedTensors, optimizer: &NamedTensors) -> Result<()> {
         let beside = path.with_extension("tmp");
-        if beside.exists() {
-            fs::remove_dir_all(&beside).map_err(Error::io(&beside))?;
-        }
-        Self::fill(&beside, about, model, optimizer).inspect_err(|_| {
+        remove_folder(&beside)?;
+        let written = Self::fill(&beside, about, model, optimizer).and_then(|()| Self::open(&beside)?.verify());
+        written.inspect_err(|_| {
             // The first error is the one to report; on a full disk this also gives the room back.
             let _ = fs::remove_dir_all(&beside);
         })?;
+        remove_folder(path)?;
         fs::rename(&beside, path).map_err(Error::io(path))?;
         sync_folder(path.parent().unwrap_or(Path::new(".")))
     }
@@ -160,13 +226,27 @@ impl Checkpoint {
     fn fill(folder: &Path, about: &About, model: &NamedTensors, optimizer: &NamedTensors) -> Result<()> {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let text = serde_json::to_string_pretty(about).expect("a description is plain data");
+        let mut manifest = Manifest::default();
         for (name, bytes) in [(MODEL, model.to_bytes()), (OPTIMIZER, optimizer.to_bytes()), (ABOUT, text.into_bytes())]
         {
-            let file = folder.join(name);
-            let mut open = File::create(&file).map_err(Error::io(&file))?;
-            open.write_all(&bytes).and_then(|()| open.sync_all()).map_err(Error::io(&file))?;
+            manifest.add(name, &bytes);
+            write_synced(&folder.join(name), &bytes)?;
         }
+        write_synced(&folder.join(MANIFEST), &manifest.to_bytes())?;
         sync_folder(folder)
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::create(path).map_err(Error::io(path))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io(path))
+}
+
+/// Removes a folder with what is in it, if it is there.
+pub(super) fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(Error::io(path)),
     }
 }
 

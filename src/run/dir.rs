@@ -3,6 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use super::checkpoint::remove_folder;
 use super::tensors::NamedTensors;
 use super::{About, Checkpoint};
 use crate::{Error, Result};
@@ -52,7 +53,26 @@ impl RunDir {
     /// # Errors
     /// If there are checkpoints but none can be read.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
-        self.newest(|found| found.model().and(found.optimizer()).map(|_| found))
+        self.newest(|found| {
+            found.verify()?;
+            if found.path == self.step_path(found.about.step) {
+                return Ok(found);
+            }
+            let step = found.about.step;
+            Err(Error::file(&found.path, format!("is the checkpoint of step {step}, under another's name")))
+        })
+    }
+
+    /// The newest checkpoint as [`latest`](Self::latest) has it, and that was not saved amid steps that were not finite: what
+    /// came before them may be the cause.
+    ///
+    /// # Errors
+    /// As [`latest`](Self::latest).
+    pub fn latest_sound(&self) -> Result<Option<Checkpoint>> {
+        self.newest(|found| match found.about.trouble.in_a_row {
+            0 => found.verify().map(|()| found),
+            count => Err(Error::file(&found.path, format!("{count} steps before it were not finite"))),
+        })
     }
 
     /// What `load` makes of the newest checkpoint that it does not fail on: one that cannot be loaded must not hide an older
@@ -74,24 +94,36 @@ impl RunDir {
         }
     }
 
-    /// Saves a checkpoint, then removes all but the newest `keep`.
+    /// Saves a checkpoint and, once it has been read back, removes all but the newest `keep` and the one of the least test loss.
     ///
     /// # Errors
     /// If it cannot be written; older checkpoints are then still there.
     pub fn save(&self, about: &About, model: &NamedTensors, optimizer: &NamedTensors, keep: usize) -> Result<PathBuf> {
         let path = self.step_path(about.step);
-        if path.exists() {
-            fs::remove_dir_all(&path).map_err(Error::io(&path))?; // damaged: resuming passed it over
-        }
         Checkpoint::write(&path, about, model, optimizer)?;
+        self.prune(about.step, keep)?;
+        Ok(path)
+    }
+
+    fn prune(&self, newest: u64, keep: usize) -> Result<()> {
         let steps = self.steps()?;
         // Resuming passed over what lies beyond this step: it is damaged, and must not count as the newest.
-        let (earlier, beyond) = steps.split_at(steps.partition_point(|&step| step <= about.step));
-        for step in earlier[..earlier.len().saturating_sub(keep.max(1))].iter().chain(beyond) {
-            let old = self.step_path(*step);
-            fs::remove_dir_all(&old).map_err(Error::io(&old))?;
+        let (earlier, beyond) = steps.split_at(steps.partition_point(|&step| step <= newest));
+        let best = self.best(earlier);
+        let old = &earlier[..earlier.len().saturating_sub(keep.max(1))];
+        for &step in old.iter().filter(|&&step| Some(step) != best).chain(beyond) {
+            remove_folder(&self.step_path(step))?;
         }
-        Ok(path)
+        for name in self.names()?.iter().filter(|name| name.starts_with("step-") && name.ends_with(".tmp")) {
+            remove_folder(&self.path.join(name))?; // a killed session's
+        }
+        Ok(())
+    }
+
+    /// Which of these checkpoints was saved with the least test loss: of equals the first, nearest to the evaluation.
+    fn best(&self, steps: &[u64]) -> Option<u64> {
+        let loss = |step: &u64| Some((*step, Checkpoint::open(&self.step_path(*step)).ok()?.about.test_loss()?));
+        steps.iter().filter_map(loss).min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(step, _)| step)
     }
 
     fn step_path(&self, step: u64) -> PathBuf {
@@ -100,14 +132,18 @@ impl RunDir {
 
     /// Steps of the checkpoint folders, ascending.
     fn steps(&self) -> Result<Vec<u64>> {
-        let Ok(entries) = fs::read_dir(&self.path) else { return Ok(Vec::new()) };
-        let mut steps = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(Error::io(&self.path))?.file_name();
-            let step = name.to_str().and_then(|name| name.strip_prefix("step-"));
-            steps.extend(step.and_then(|step| step.parse::<u64>().ok()));
-        }
+        let names = self.names()?;
+        let number = |name: &String| name.strip_prefix("step-").and_then(|step| step.parse::<u64>().ok());
+        let mut steps: Vec<u64> = names.iter().filter_map(number).collect();
         steps.sort_unstable();
         Ok(steps)
+    }
+
+    /// What is in the folder, as far as it is text; nothing if the folder is not there.
+    fn names(&self) -> Result<Vec<String>> {
+        let Ok(entries) = fs::read_dir(&self.path) else { return Ok(Vec::new()) };
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().into_string().ok());
+        let names = entries.map(name).collect::<std::io::Result<Vec<_>>>().map_err(Error::io(&self.path))?;
+        Ok(names.into_iter().flatten().collect())
     }
 }

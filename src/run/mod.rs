@@ -3,9 +3,10 @@
 mod checkpoint;
 mod config;
 mod dir;
+mod manifest;
 mod tensors;
 
-pub use checkpoint::{About, Checkpoint};
+pub use checkpoint::{About, Best, Checkpoint, Trouble};
 pub use config::{
     AdamConfig, BatchConfig, BetaVae, Clipping, InputScale, InverterRecipe, KlForm, ModelConfig, Objective, RunConfig,
     Schedule,

@@ -33,8 +33,15 @@ impl NamedTensors {
     /// # Errors
     /// If it cannot be read, is damaged, or holds other than finite f32 values.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| Error::file(path, format!("damaged: {error}")))?;
+        Self::from_bytes(&std::fs::read(path).map_err(Error::io(path))?, path)
+    }
+
+    /// From the content of a safetensors file; errors name it as `path`.
+    ///
+    /// # Errors
+    /// If it is damaged, or holds other than finite f32 values.
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self> {
+        let file = SafeTensors::deserialize(bytes).map_err(|error| Error::file(path, format!("damaged: {error}")))?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.tensors() {
             if view.dtype() != Dtype::F32 {

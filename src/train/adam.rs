@@ -15,6 +15,25 @@ pub struct Adam {
     moments: BTreeMap<String, Moments>,
 }
 
+/// The gradients of a model's trained parameters by the parameters' names, flattened.
+pub struct ByName {
+    found: BTreeMap<String, Tensor<1>>,
+    /// Of all of them together, before clipping; `[1]`.
+    pub norm: Tensor<1>,
+}
+
+impl ByName {
+    /// Sorts what the backward pass gave.
+    pub fn of<M: Module>(model: &M, mut gradients: Gradients) -> Self {
+        let mut collect = Collect { path: ModulePath::default(), gradients: &mut gradients, found: BTreeMap::new() };
+        model.visit(&mut collect);
+        let found = collect.found;
+        drop(gradients); // the tape's hold on the parameters ends here, so that they can be updated in place
+        let norm = found.values().map(squared_norm).reduce(|sum, square| sum + square);
+        Self { found, norm: norm.expect("a model has parameters").sqrt() }
+    }
+}
+
 /// Running means of a parameter's gradient and of its square, flattened.
 struct Moments {
     first: Tensor<1>,
@@ -75,20 +94,14 @@ impl Adam {
         state
     }
 
-    /// Takes step `step` (counted from 0) and gives the model with the norm of all gradients before clipping, `[1]`.
-    pub fn step<M: Module>(&mut self, model: M, mut gradients: Gradients, rate: f64, step: u64) -> (M, Tensor<1>) {
-        let mut collect = Collect { path: ModulePath::default(), gradients: &mut gradients, found: BTreeMap::new() };
-        model.visit(&mut collect);
-        let found = collect.found;
-        drop(gradients); // the tape's hold on the parameters ends here, so that they can be updated in place
-        let norm = found.values().map(squared_norm).reduce(|sum, square| sum + square);
-        let norm = norm.expect("a model has parameters").sqrt();
+    /// Takes step `step`, counted from 0.
+    pub fn step<M: Module>(&mut self, model: M, gradients: ByName, rate: f64, step: u64) -> M {
         let clip = match self.config.clipping {
-            Clipping::GlobalNorm(bound) => Some(factor(norm.clone(), bound)),
+            Clipping::GlobalNorm(bound) => Some(factor(gradients.norm, bound)),
             Clipping::None | Clipping::TensorNorm(_) => None,
         };
-        let mut update = Update { adam: self, path: ModulePath::default(), gradients: found, clip, rate, step };
-        (model.map(&mut update), norm)
+        let gradients = gradients.found;
+        model.map(&mut Update { adam: self, path: ModulePath::default(), gradients, clip, rate, step })
     }
 
     /// A parameter's moments, zero before its first step.

@@ -2,12 +2,14 @@
 
 mod adam;
 mod inverter;
+mod journal;
+mod means;
 mod task;
 mod trainer;
 mod vae;
 
-pub use adam::Adam;
+pub use adam::{Adam, ByName};
 pub use inverter::InverterTask;
-pub use task::{Task, Term, Terms};
-pub use trainer::{Limits, Outcome, Report, Session, fit};
+pub use task::{Evaluation, Task, Term, Terms};
+pub use trainer::{Limits, Outcome, Report, SKIPS_IN_A_ROW, Session, fit};
 pub use vae::VaeTask;

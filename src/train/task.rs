@@ -1,11 +1,14 @@
 //! What differs between training the VAE and training the inverter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicUsize;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use ndarray::Array2;
 
 use crate::data::Position;
+use crate::run::values;
 
 /// A model, its data and its loss.
 pub trait Task {
@@ -15,14 +18,38 @@ pub trait Task {
     /// Draws the next batch and computes its loss. Randomness comes from the seed and `step` alone.
     fn train_loss(&mut self, model: &mut Self::Model, step: u64) -> Terms;
 
-    /// Mean of every reported term over the whole test set, for a model without autodiff.
-    fn evaluate(&self, model: &Self::Model) -> BTreeMap<String, f64>;
+    /// What the whole test set gives for a model without autodiff; `None` if `stop`, which is looked at before each batch, was
+    /// no longer zero.
+    fn evaluate(&self, model: &Self::Model, stop: &AtomicUsize) -> Option<Evaluation>;
+
+    /// The names of the files of the last training batch.
+    fn files(&self) -> BTreeSet<String>;
 
     /// Where the next batch comes from.
     fn position(&self) -> Position;
 
     /// Makes the next batch come from `position`.
     fn seek(&mut self, position: Position);
+}
+
+/// What an evaluation gives.
+#[derive(Clone, Debug, Default)]
+pub struct Evaluation {
+    /// Mean of every reported term by name, `total` among them.
+    pub means: BTreeMap<String, f64>,
+    /// Further scalars, by TensorBoard tag.
+    pub scalars: Vec<(String, f64)>,
+    /// Spectrograms to be drawn below each other, `[frames, bins]`, by TensorBoard tag.
+    pub pictures: Vec<(&'static str, Vec<Array2<f32>>)>,
+}
+
+/// The items of a batch, one after the other.
+///
+/// # Shapes
+/// `[items, frames, bins] -> [items * frames, bins]`
+pub(super) fn joined(batch: Tensor<3>) -> Array2<f32> {
+    let [items, frames, bins] = batch.dims();
+    Array2::from_shape_vec((items * frames, bins), values(batch)).expect("as many values as the shape says")
 }
 
 /// A value and its name, `[1]`, without autodiff.

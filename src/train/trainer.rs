@@ -1,6 +1,6 @@
 //! The training loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -8,10 +8,12 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::adam::Adam;
+use super::adam::{Adam, ByName};
+use super::journal::Journal;
+use super::means::Means;
 use super::task::{Task, Term};
-use crate::board::EventWriter;
 use crate::data::Standardizer;
+use crate::device::is_cpu;
 use crate::run::{About, Checkpoint, NamedTensors, RunConfig, RunDir, load_parameters, parameters, trained_shapes};
 use crate::{Error, Result};
 
@@ -26,8 +28,12 @@ pub struct Limits {
     pub eval_every: u64,
     /// Steps between checkpoints.
     pub save_every: u64,
-    /// Checkpoints kept.
+    /// Newest checkpoints kept, beside the one of the least test loss.
     pub keep: usize,
+    /// When to stop, whatever is left to do.
+    pub deadline: Option<Instant>,
+    /// Evaluations in a row without a better test loss after which to stop.
+    pub patience: Option<u64>,
 }
 
 /// A model in training and all that its checkpoint holds.
@@ -35,6 +41,8 @@ pub struct Session<M> {
     /// Takes part in autodiff. Absent only during an update, which changes parameters in place where nobody else holds them.
     model: Option<M>,
     adam: Adam,
+    /// The step of its newest checkpoint.
+    saved: Option<u64>,
     /// What `run.json` will say.
     pub about: About,
 }
@@ -49,25 +57,48 @@ pub enum Report<'a> {
     /// The test set's means by name, as [`Task::evaluate`] gives them.
     Test { step: u64, terms: &'a BTreeMap<String, f64> },
     /// A checkpoint is on the disk.
-    Saved { step: u64, path: PathBuf },
+    Saved { path: PathBuf, about: &'a About },
+    /// A loss or gradients were not finite, and the step changed nothing; `files` are its batch's.
+    Skipped { step: u64, files: &'a BTreeSet<String> },
+    /// The run was put back from step `from` to the checkpoint of step `to`, to go on at half the learning rate.
+    RolledBack { from: u64, to: u64, why: &'a str },
 }
 
 /// Why the loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All steps are done.
+    /// All steps are done, and the last one is evaluated.
     Finished,
     /// Asked to stop before that.
     Interrupted,
+    /// The deadline has passed.
+    OutOfTime,
+    /// The test loss has not become better for as many evaluations as there is patience for.
+    NoBetter,
 }
+
+/// Skipped steps in a row after which the run is put back to a checkpoint: a bad batch is one or two, a run that has left
+/// the numbers' range does not come back by itself.
+pub const SKIPS_IN_A_ROW: u32 = 5;
 
 impl<M: Module> Session<M> {
     /// A run that has not trained yet. `model` takes part in autodiff.
     pub fn start(model: M, config: RunConfig, standardizer: Standardizer) -> Self {
         let adam = Adam::new(config.optimizer.clone());
         let version = env!("CARGO_PKG_VERSION").to_string();
-        let (test, position) = (BTreeMap::new(), Default::default());
-        Self { model: Some(model), adam, about: About { version, step: 0, position, test, standardizer, config } }
+        let about = About {
+            version,
+            step: 0,
+            position: Default::default(),
+            test: BTreeMap::new(),
+            tested: 0,
+            best: None,
+            no_better: 0,
+            trouble: Default::default(),
+            standardizer,
+            config,
+        };
+        Self { model: Some(model), adam, saved: None, about }
     }
 
     /// A run as its checkpoint left it. `model` is a fresh one of the run's architecture.
@@ -79,7 +110,7 @@ impl<M: Module> Session<M> {
         let config = checkpoint.about.config.optimizer.clone();
         let moved = if checkpoint.about.step == 0 { BTreeMap::new() } else { trained_shapes(&model) };
         let adam = Adam::restore(config, &moved, &checkpoint.optimizer()?, device, &checkpoint.optimizer_path())?;
-        Ok(Self { model: Some(model), adam, about: checkpoint.about })
+        Ok(Self { model: Some(model), adam, saved: Some(checkpoint.about.step), about: checkpoint.about })
     }
 
     /// The model, which takes part in autodiff.
@@ -87,27 +118,56 @@ impl<M: Module> Session<M> {
         self.model.as_ref().expect("only an update takes it")
     }
 
+    /// Goes back to a checkpoint of the same run.
+    fn go_back(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        let device = self.model().valid().devices().remove(0);
+        let model = self.model.take().expect("only an update takes it");
+        *self = Self::resume(model, checkpoint, &device)?;
+        Ok(())
+    }
+
     /// Takes one step: a batch, its loss, the gradients, Adam. Gives the loss terms and the norm of all gradients before
     /// clipping, all still on the device.
-    pub fn advance<T: Task<Model = M>>(&mut self, task: &mut T) -> (Vec<Term>, Tensor<1>) {
+    ///
+    /// On the CPU a loss or gradients that are not finite change nothing but the count of skipped steps and the place in the
+    /// data, and give `None`. Elsewhere looking at them would make the device wait for us at every step.
+    pub fn advance<T: Task<Model = M>>(&mut self, task: &mut T) -> Option<(Vec<Term>, Tensor<1>)> {
         let step = self.about.step;
         let mut model = self.model.take().expect("only an update takes it");
+        let before = model.clone(); // handles: training also moves buffers, such as a norm's running means
         let terms = task.train_loss(&mut model, step);
-        let gradients = terms.loss.backward();
-        drop(terms.loss);
-        let rate = self.about.config.schedule.rate(step);
-        let (model, norm) = self.adam.step(model, gradients, rate, step);
-        self.model = Some(model);
+        let gradients = ByName::of(&model, terms.loss.backward());
+        let loss = terms.loss.inner();
+        let rate = self.about.rate();
         self.about.step = step + 1;
         self.about.position = task.position();
-        (terms.reported, norm)
+        if !is_finite(&loss) || !is_finite(&gradients.norm) {
+            self.model = Some(before);
+            self.about.trouble.skipped += 1;
+            self.about.trouble.in_a_row += 1;
+            return None;
+        }
+        drop(before); // parameters are changed in place where nobody else holds them
+        let norm = gradients.norm.clone();
+        self.model = Some(self.adam.step(model, gradients, rate, step));
+        self.about.trouble.in_a_row = 0;
+        Some((terms.reported, norm))
     }
 }
 
-/// Trains until `limits.steps` or until `stop` is no longer zero; either way the last step is saved.
+/// Whether a number is finite, where looking is free: true on any device but the CPU.
+fn is_finite(number: &Tensor<1>) -> bool {
+    !is_cpu(&number.device()) || number.clone().into_scalar::<f32>().is_finite()
+}
+
+/// Trains until one of `limits` or until `stop` is no longer zero; either way the last step is saved.
+///
+/// Numbers that are not finite: on the CPU such a step is skipped, elsewhere they are found at the next report. After
+/// [`SKIPS_IN_A_ROW`] skipped steps or such a report the run is put back to its last checkpoint, once, to go on at half
+/// the learning rate.
 ///
 /// # Errors
-/// [`Error::Diverged`] if a loss or parameter is no longer finite (nothing of that is saved), [`Error::Io`] if the disk fails.
+/// [`Error::Diverged`] when that happens a second time (the checkpoints are untouched), [`Error::Io`] if the disk fails.
 pub fn fit<T: Task>(
     task: &mut T,
     session: &mut Session<T::Model>,
@@ -117,132 +177,166 @@ pub fn fit<T: Task>(
     tell: &mut dyn FnMut(Report),
 ) -> Result<Outcome> {
     task.seek(session.about.position);
-    let mut board = Boards {
-        train: EventWriter::create(&run.path().join("train"), session.about.step)?,
-        test: EventWriter::create(&run.path().join("test"), session.about.step)?,
-    };
-    let mut means = Means::new();
-    let mut saved = session.about.step;
-    if saved == 0 {
-        save(session, run, limits.keep, tell)?; // a disk that cannot be written is found out before the work, not after
-    }
-    while session.about.step < limits.steps && stop.load(Ordering::Relaxed) == 0 {
-        let rate = session.about.config.schedule.rate(session.about.step);
-        let (reported, norm) = session.advance(task);
-        let step = session.about.step;
-        means.add(reported, norm);
-        tell(Report::Step { step });
-
-        if step.is_multiple_of(limits.log_every) || step == limits.steps {
-            let (terms, steps_per_second) = means.take(step)?;
-            let scalars = terms.iter().map(|(name, value)| (tag(name), *value));
-            let rates =
-                [("optimizer/learning_rate".into(), rate), ("optimizer/steps_per_second".into(), steps_per_second)];
-            board.train.scalars(step, scalars.chain(rates))?;
-            tell(Report::Training { step, epoch: session.about.position.epoch, terms: &terms, steps_per_second });
-        }
-        if step.is_multiple_of(limits.eval_every) || step == limits.steps {
-            session.about.test = task.evaluate(&session.model().valid());
-            if let Some((name, value)) = session.about.test.iter().find(|(_, value)| !value.is_finite()) {
-                return Err(diverged(step, &format!("test {name} is {value}")));
-            }
-            let scalars = session.about.test.iter().map(|(name, value)| (tag(name), *value));
-            board.test.scalars(step, scalars)?;
-            tell(Report::Test { step, terms: &session.about.test });
-            means.restart_clock();
-        }
-        if step.is_multiple_of(limits.save_every) || step == limits.steps {
-            save(session, run, limits.keep, tell)?;
-            saved = step;
-            means.restart_clock();
-        }
-    }
-    if saved < session.about.step {
-        means.take(session.about.step)?; // a loss that is not finite must not be saved over a good checkpoint
-        save(session, run, limits.keep, tell)?;
-    }
-    Ok(if session.about.step < limits.steps { Outcome::Interrupted } else { Outcome::Finished })
+    let journal = Journal::open(run, session.about.step)?;
+    Loop { task, session, run, limits, stop, tell, journal, means: Means::new() }.run()
 }
 
-fn save<M: Module>(session: &Session<M>, run: &RunDir, keep: usize, tell: &mut dyn FnMut(Report)) -> Result<()> {
-    let (model, optimizer) = (parameters(session.model()), session.adam.state());
-    let step = session.about.step;
-    if let Some(name) = not_finite(&model).or_else(|| not_finite(&optimizer)) {
-        return Err(diverged(step, &format!("{name} holds values that are not finite")));
+/// What [`fit`] works with.
+struct Loop<'a, T: Task> {
+    task: &'a mut T,
+    session: &'a mut Session<T::Model>,
+    run: &'a RunDir,
+    limits: &'a Limits,
+    stop: &'a AtomicUsize,
+    tell: &'a mut dyn FnMut(Report),
+    journal: Journal,
+    means: Means,
+}
+
+impl<T: Task> Loop<'_, T> {
+    fn run(mut self) -> Result<Outcome> {
+        if self.session.saved.is_none() {
+            self.journal.configuration(&self.session.about.config)?;
+            self.save()?; // a disk that cannot be written is found out before the work, not after
+        } else if self.is_due(self.limits.eval_every) && self.session.about.tested < self.step() {
+            self.evaluate()?; // it was interrupted
+        }
+        let outcome = loop {
+            if let Some(outcome) = self.outcome() {
+                break outcome;
+            }
+            match self.advance() {
+                Err(Error::Diverged(why)) => self.roll_back(&why)?,
+                advanced => advanced?,
+            }
+        };
+        if self.session.saved != Some(self.step()) {
+            self.means.take().map_err(Error::Diverged)?; // what is not finite must not be saved over a good checkpoint
+            self.save()?;
+        }
+        Ok(outcome)
     }
-    let path = run.save(&session.about, &model, &optimizer, keep)?;
-    tell(Report::Saved { step, path });
-    Ok(())
+
+    /// Why to end here, `None` to go on.
+    fn outcome(&self) -> Option<Outcome> {
+        let Limits { steps, deadline, patience, .. } = *self.limits;
+        let tested = self.session.about.tested == self.step();
+        if self.step() >= steps && tested {
+            Some(Outcome::Finished)
+        } else if self.step() >= steps || self.stop.load(Ordering::Relaxed) != 0 {
+            Some(Outcome::Interrupted)
+        } else if patience.is_some_and(|patience| self.session.about.no_better >= patience) {
+            Some(Outcome::NoBetter)
+        } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            Some(Outcome::OutOfTime)
+        } else {
+            None
+        }
+    }
+
+    /// Finished steps.
+    fn step(&self) -> u64 {
+        self.session.about.step
+    }
+
+    /// Whether something that is done every so many steps is to be done now.
+    fn is_due(&self, every: u64) -> bool {
+        self.step() > 0 && (self.step().is_multiple_of(every) || self.step() == self.limits.steps)
+    }
+
+    /// One step, and what is due after it.
+    fn advance(&mut self) -> Result<()> {
+        let rate = self.session.about.rate();
+        match self.session.advance(self.task) {
+            Some((reported, norm)) => self.means.add(reported, norm),
+            None => self.skipped()?,
+        }
+        (self.tell)(Report::Step { step: self.session.about.step });
+        if self.is_due(self.limits.log_every) {
+            self.log(rate)?;
+        }
+        if self.is_due(self.limits.eval_every) {
+            self.evaluate()?;
+        }
+        if self.is_due(self.limits.save_every) {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn skipped(&mut self) -> Result<()> {
+        let (step, files) = (self.step(), self.task.files());
+        (self.tell)(Report::Skipped { step, files: &files });
+        match self.session.about.trouble.in_a_row {
+            SKIPS_IN_A_ROW.. => Err(Error::Diverged(format!("{SKIPS_IN_A_ROW} steps in a row were not finite"))),
+            _ => Ok(()),
+        }
+    }
+
+    fn log(&mut self, rate: f64) -> Result<()> {
+        let (terms, steps_per_second) = self.means.take().map_err(Error::Diverged)?;
+        let About { step, position, trouble, .. } = &self.session.about;
+        let optimizer = [
+            ("learning_rate", rate),
+            ("steps_per_second", steps_per_second),
+            ("skipped_steps", trouble.skipped as f64),
+        ];
+        self.journal.train(*step, &terms, &optimizer)?;
+        (self.tell)(Report::Training { step: *step, epoch: position.epoch, terms: &terms, steps_per_second });
+        Ok(())
+    }
+
+    /// Evaluates, notes and reports it; an interrupted evaluation is as if it had not been begun.
+    fn evaluate(&mut self) -> Result<()> {
+        let Some(evaluation) = self.task.evaluate(&self.session.model().valid(), self.stop) else { return Ok(()) };
+        if let Some((name, value)) = evaluation.means.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(Error::Diverged(format!("test {name} is {value}")));
+        }
+        self.journal.test(self.step(), &evaluation)?;
+        self.session.about.record(evaluation.means);
+        (self.tell)(Report::Test { step: self.session.about.step, terms: &self.session.about.test });
+        self.means.restart_clock();
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let (model, optimizer) = (parameters(self.session.model()), self.session.adam.state());
+        if let Some(name) = not_finite(&model).or_else(|| not_finite(&optimizer)) {
+            return Err(Error::Diverged(format!("{name} holds values that are not finite")));
+        }
+        let path = self.run.save(&self.session.about, &model, &optimizer, self.limits.keep)?;
+        self.session.saved = Some(self.step());
+        (self.tell)(Report::Saved { path, about: &self.session.about });
+        self.means.restart_clock();
+        Ok(())
+    }
+
+    /// Puts the run back to its last checkpoint that no skipped step came right before.
+    fn roll_back(&mut self, why: &str) -> Result<()> {
+        let from = self.step();
+        if let Some(earlier) = self.session.about.trouble.rolled_back {
+            let files = self.task.files().into_iter().collect::<Vec<_>>().join(", ");
+            return Err(Error::Diverged(format!(
+                "training diverged at step {from}: {why}; files of this batch: {files}. It was put back once already, from \
+                 step {earlier}; the last checkpoint is untouched. A lower --learning-rate in a new LOGDIR helps"
+            )));
+        }
+        let Some(checkpoint) = self.run.latest_sound()? else {
+            return Err(Error::Diverged(format!(
+                "training diverged at step {from}: {why}; there is no checkpoint to go back to"
+            )));
+        };
+        self.session.go_back(checkpoint)?;
+        self.session.about.trouble.rolled_back = Some(from);
+        self.task.seek(self.session.about.position);
+        let to = self.step();
+        self.journal = Journal::open(self.run, to)?;
+        self.means = Means::new();
+        (self.tell)(Report::RolledBack { from, to, why });
+        Ok(())
+    }
 }
 
 fn not_finite(tensors: &NamedTensors) -> Option<&String> {
     tensors.0.iter().find(|(_, (_, values))| values.iter().any(|value| !value.is_finite())).map(|(name, _)| name)
-}
-
-fn diverged(step: u64, what: &str) -> Error {
-    Error::Diverged(format!(
-        "training diverged by step {step}: {what}; the last checkpoint is untouched. A lower --learning-rate in a new LOGDIR helps"
-    ))
-}
-
-/// TensorBoard groups scalars by the part before the slash.
-fn tag(name: &str) -> String {
-    if name == GRADIENT_NORM { format!("optimizer/{name}") } else { format!("loss/{name}") }
-}
-
-/// Reported beside the task's own terms.
-const GRADIENT_NORM: &str = "gradient_norm";
-
-struct Boards {
-    train: EventWriter,
-    test: EventWriter,
-}
-
-/// Sums of the reported terms since the last report, on the device: nothing is read back in between.
-struct Means {
-    names: Vec<&'static str>,
-    sums: Vec<Tensor<1>>,
-    count: u32,
-    since: Instant,
-    timed: u32,
-}
-
-impl Means {
-    fn new() -> Self {
-        Self { names: Vec::new(), sums: Vec::new(), count: 0, since: Instant::now(), timed: 0 }
-    }
-
-    fn add(&mut self, terms: Vec<Term>, norm: Tensor<1>) {
-        let terms = terms.into_iter().chain([(GRADIENT_NORM, norm)]);
-        if self.count == 0 {
-            (self.names, self.sums) = terms.unzip();
-        } else {
-            let sums = std::mem::take(&mut self.sums).into_iter().zip(terms);
-            self.sums = sums.map(|(sum, (_, term))| sum + term).collect();
-        }
-        self.count += 1;
-        self.timed += 1;
-    }
-
-    /// The means and the rate since the last call, or an error if one is not finite.
-    fn take(&mut self, step: u64) -> Result<(BTreeMap<String, f64>, f64)> {
-        let count = f64::from(self.count);
-        let mut means = BTreeMap::new();
-        for (name, sum) in self.names.drain(..).zip(self.sums.drain(..)) {
-            let mean = f64::from(sum.into_scalar::<f32>()) / count;
-            if !mean.is_finite() {
-                return Err(diverged(step, &format!("{name} is {mean}")));
-            }
-            means.insert(name.to_string(), mean);
-        }
-        let rate = f64::from(self.timed) / self.since.elapsed().as_secs_f64();
-        self.count = 0;
-        self.restart_clock();
-        Ok((means, rate))
-    }
-
-    /// Time spent evaluating and saving is not the steps' time.
-    fn restart_clock(&mut self) {
-        (self.since, self.timed) = (Instant::now(), 0);
-    }
 }

@@ -1,16 +1,24 @@
 //! The beta-VAE task.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use ndarray::Array2;
 use rand::Rng;
 use rand_distr::StandardNormal;
 
-use super::task::{Task, Terms};
-use crate::data::{Position, Sampler, SegmentDataset};
+use super::task::{Evaluation, Task, Terms, joined};
+use crate::data::{Item, Position, Sampler, SegmentDataset};
 use crate::models::{Vae, mean_half_squared_norm};
 use crate::random;
-use crate::run::{BetaVae, KlForm};
+use crate::run::{BetaVae, KlForm, values};
+
+/// A latent is active if its mean divergence from the prior on the test set is above this, in nats.
+const ACTIVE: f64 = 0.01;
+
+/// Segments drawn at an evaluation.
+const DRAWN: usize = 16;
 
 /// Trains a [`Vae`] on segments.
 ///
@@ -26,6 +34,7 @@ pub struct VaeTask {
     latents: usize,
     std: f64,
     seed: u64,
+    last: Vec<Item>,
     device: Device,
 }
 
@@ -43,7 +52,8 @@ impl VaeTask {
         device: &Device,
     ) -> Self {
         let sampler = train.sampler(seed);
-        Self { train, test, sampler, objective, batch_size, latents, std: f64::from(std), seed, device: device.clone() }
+        let (std, last, device) = (f64::from(std), Vec::new(), device.clone());
+        Self { train, test, sampler, objective, batch_size, latents, std, seed, last, device }
     }
 
     /// Standard normal values `[rows, latents]`, a function of the seed, the purpose and the index.
@@ -51,6 +61,17 @@ impl VaeTask {
         let rng = random::stream(self.seed, purpose, index);
         let values: Vec<f32> = rng.sample_iter(StandardNormal).take(rows * self.latents).collect();
         Tensor::from_data(TensorData::new(values, [rows, self.latents]), &self.device)
+    }
+
+    /// The first test segments, each beside the next, above what the posterior's mean makes of them; and segments of the prior.
+    fn pictures(&self, model: &Vae, items: &[Item]) -> Vec<(&'static str, Vec<Array2<f32>>)> {
+        let x = self.test.batch(&items[..items.len().min(DRAWN)], &self.device);
+        let reconstruction = model.decode(model.encode(x.clone()).mean).mean;
+        let prior = model.decode(self.noise(DRAWN, "pictures", 0)).mean;
+        vec![
+            ("pictures/reconstruction", vec![joined(x), joined(reconstruction.inner())]),
+            ("pictures/prior", vec![joined(prior.inner())]),
+        ]
     }
 
     /// The loss on `x` `[batch, frames, mels]`, and its reconstruction.
@@ -85,25 +106,35 @@ impl Task for VaeTask {
     type Model = Vae;
 
     fn train_loss(&mut self, model: &mut Vae, step: u64) -> Terms {
-        let items = self.sampler.next_batch(self.batch_size);
-        let x = self.train.batch(&items, &self.device);
-        self.terms(model, x, self.noise(items.len(), "noise", step)).0
+        self.last = self.sampler.next_batch(self.batch_size);
+        let x = self.train.batch(&self.last, &self.device);
+        self.terms(model, x, self.noise(self.last.len(), "noise", step)).0
     }
 
-    fn evaluate(&self, model: &Vae) -> BTreeMap<String, f64> {
+    fn evaluate(&self, model: &Vae, stop: &AtomicUsize) -> Option<Evaluation> {
         let items = self.test.items();
         let mut means = BTreeMap::new();
+        let mut divergences = vec![0.0; self.latents];
         for (index, batch) in items.chunks(self.batch_size).enumerate() {
+            if stop.load(Ordering::Relaxed) != 0 {
+                return None;
+            }
             let noise = self.noise(batch.len(), "eval", index as u64);
             let x = self.test.batch(batch, &self.device);
             let (terms, mean) = self.terms(model, x.clone(), noise);
-            let error = (mean.inner() - x).abs().mean().mul_scalar(self.std); // in log units
+            let error = (mean.inner() - x.clone()).abs().mean().mul_scalar(self.std); // in log units
             let share = batch.len() as f64 / items.len() as f64;
             for (name, value) in terms.reported.into_iter().chain([("l1", error)]) {
                 *means.entry(name.to_string()).or_insert(0.0) += share * f64::from(value.into_scalar::<f32>());
             }
+            let of_each = model.encode(x).kl_from_standard().inner().mean_dim(0); // [1, latents]
+            divergences.iter_mut().zip(values(of_each)).for_each(|(sum, mean)| *sum += share * f64::from(mean));
         }
-        means
+        Some(Evaluation { means, scalars: latent_scalars(&divergences), pictures: self.pictures(model, &items) })
+    }
+
+    fn files(&self) -> BTreeSet<String> {
+        self.train.names(&self.last)
     }
 
     fn position(&self) -> Position {
@@ -113,4 +144,11 @@ impl Task for VaeTask {
     fn seek(&mut self, position: Position) {
         self.sampler.seek(position);
     }
+}
+
+/// The divergence of each latent from the prior, in nats, and how many latents say anything.
+fn latent_scalars(divergences: &[f64]) -> Vec<(String, f64)> {
+    let active = divergences.iter().filter(|&&divergence| divergence > ACTIVE).count();
+    let each = divergences.iter().enumerate().map(|(latent, value)| (format!("kl/latent-{latent:02}"), *value));
+    each.chain([("latents/active".to_string(), active as f64)]).collect()
 }

@@ -1,10 +1,12 @@
 //! The binaries, run as a user runs them, over a small corpus made once.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// The path of one of this package's binaries.
@@ -88,4 +90,15 @@ pub fn fixture() -> &'static Fixture {
         succeed("extract-features", &[text(&corpus), text(&features)]);
         Fixture { corpus, train: features.join("train"), test: features.join("test"), _folder: folder }
     })
+}
+
+/// Writes the manifest of a checkpoint folder anew, as if what is in it now had been saved.
+pub fn seal(checkpoint: &Path) {
+    let mut sums = BTreeMap::new();
+    for name in ["model.safetensors", "optimizer.safetensors", "run.json"] {
+        let bytes = fs::read(checkpoint.join(name)).unwrap();
+        let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        sums.insert(name, serde_json::json!({ "bytes": bytes.len(), "sha256": sha256 }));
+    }
+    fs::write(checkpoint.join("manifest.json"), serde_json::to_vec_pretty(&sums).unwrap()).unwrap();
 }

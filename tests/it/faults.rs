@@ -9,7 +9,7 @@ use ndarray::{Array2, ShapeBuilder};
 use tempfile::TempDir;
 use vae_workshop::synth::Codes;
 
-use crate::env::{binary, fail, fixture, run, succeed, text};
+use crate::env::{binary, fail, fixture, run, seal, succeed, text};
 use crate::pipeline::{files, runs};
 
 fn recording() -> std::path::PathBuf {
@@ -128,6 +128,7 @@ fn a_run_description_that_contradicts_itself_is_refused_by_name() {
     for (old, new) in [("\"n_filterbank\": 80", "\"n_filterbank\": 88"), ("\"std\": ", "\"std\": -")] {
         assert!(json.contains(old));
         fs::write(copy.join("run.json"), json.replace(old, new)).unwrap();
+        seal(&copy);
         let said = fail("synth", &["reconstruct", "--vae", text(&copy), text(&recording()), text(&out)]);
         assert!(said.contains("run.json"), "{said}");
     }

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, a module a subject.
 
 mod audio;
+mod checkpoints;
 mod corpus;
 mod env;
 mod events;
@@ -15,3 +16,4 @@ mod phase;
 mod pipeline;
 mod tampering;
 mod training;
+mod unattended;
