@@ -17,6 +17,8 @@ pub struct PairDataset {
     /// Of each file, for people.
     names: Vec<String>,
     pairs: Vec<Pair>,
+    /// How inputs are standardised, and what the network corrects, if it does.
+    correction: Option<(Standardizer, LinearEstimate)>,
 }
 
 struct Pair {
@@ -43,7 +45,8 @@ impl PairDataset {
     /// # Errors
     /// If a file cannot be read.
     pub fn load(set: &FeatureSet, standardizer: Option<&Standardizer>) -> Result<Self> {
-        let correction = standardizer.map(|by| LinearEstimate::new(set.config()).map(|of| (by, of))).transpose()?;
+        let estimate = |by: &Standardizer| LinearEstimate::new(set.config()).map(|of| (by.clone(), of));
+        let correction = standardizer.map(estimate).transpose()?;
         let read = |path| -> Result<Pair> {
             let (input, target) = FeatureFile::read_spectra(path)?;
             Ok(match &correction {
@@ -54,7 +57,14 @@ impl PairDataset {
             })
         };
         let pairs = set.entries.par_iter().map(|entry| read(&entry.path)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { names: set.entries.iter().map(|entry| entry.name.clone()).collect(), pairs })
+        Ok(Self { names: set.entries.iter().map(|entry| entry.name.clone()).collect(), pairs, correction })
+    }
+
+    /// The log-power spectrum `[frames, bins]` that `of_network`, a target or what was predicted for `item`, stands for.
+    pub fn spectrum(&self, item: Item, of_network: Array2<f32>) -> Array2<f32> {
+        let Some((standardizer, estimate)) = &self.correction else { return of_network };
+        let input = self.pairs[item.file].input.slice(s![item.start..item.start + item.frames, ..]);
+        of_network + estimate.log_power(standardizer.undo(input).view())
     }
 
     /// All files as pieces of at most `longest` frames, one after the other.

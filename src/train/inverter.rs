@@ -50,11 +50,7 @@ impl InverterTask {
         let item = Item { frames: item.frames.min(DRAWN), ..item };
         let batch = self.test.batch(&[item], &self.device);
         let output = model.forward(batch.input.clone(), &batch.lengths);
-        let prediction = match batch.estimate {
-            Some(estimate) => estimate + output,
-            None => output,
-        };
-        vec![joined(batch.target), joined(prediction)]
+        [batch.target, output].map(|of_network| self.test.spectrum(item, joined(of_network))).into()
     }
 }
 
