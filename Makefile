@@ -56,7 +56,7 @@ corpus: build
 	$(BIN)/make-corpus $(call path,$(RUN)/corpus) --overwrite $(CORPUS_FLAGS)
 
 features: build
-	$(BIN)/extract-features $(call path,$(AUDIO)) $(FEATURES) --overwrite
+	$(BIN)/extract-features $(call path,$(AUDIO)) $(FEATURES) $(FEATURE_FLAGS)
 
 VAE_STEPS ?= $(STEPS)
 INVERTER_STEPS ?= $(STEPS)

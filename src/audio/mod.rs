@@ -114,9 +114,8 @@ impl Limit {
         if samples > MAX_SAMPLES {
             return Err(too_long(path));
         }
-        let hours = self.0.as_secs_f64() / 3600.0;
         if samples as f64 / f64::from(sample_rate) > self.0.as_secs_f64() {
-            return Err(Error::file(path, format!("lasts longer than {hours} hours: cut it into shorter files")));
+            return Err(Error::file(path, format!("lasts longer than {:?}: cut it into shorter files", self.0)));
         }
         Ok(())
     }

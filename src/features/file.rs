@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView1, ShapeBuilder};
 use ndarray_npy::NpzWriter;
 
 use super::npy::{Kind, Npz, RawArray};
-use super::{FeatureMeta, Features, VERSION};
+use super::{Contents, FeatureMeta, Features, VERSION};
 use crate::beside::write_beside;
 use crate::{Error, Result};
 
@@ -28,7 +28,7 @@ pub fn is_features(path: &Path) -> bool {
 /// | `meta` | u8 | a [`FeatureMeta`] in JSON |
 pub struct FeatureFile;
 
-const KIND: Kind = Kind { what: "a feature file", fix: "extract the features again" };
+const KIND: Kind = Kind { what: "a feature file", fix: "extract the features again, with all arrays" };
 
 impl FeatureFile {
     /// Writes `features` beside `path`, then renames, so that no half file is ever seen.
@@ -36,13 +36,28 @@ impl FeatureFile {
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
     pub fn write(path: &Path, features: &Features) -> Result<()> {
+        FeatureFile::write_contents(path, features, Contents::ALL)
+    }
+
+    /// As [`write`](Self::write), without the arrays that `contents` leaves out.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_contents(path: &Path, features: &Features, contents: Contents) -> Result<()> {
         let meta = serde_json::to_vec(&features.meta).map_err(|e| Error::file(path, format!("not written: {e}")))?;
         write_beside(path, |file| {
             let mut npz = NpzWriter::new(file);
-            npz.add_array("au", &ArrayView1::from(&features.au))
-                .and_then(|()| npz.add_array("logspec", &features.logspec))
-                .and_then(|()| npz.add_array("logmel", &features.logmel))
-                .and_then(|()| npz.add_array("meta", &ArrayView1::from(&meta)))
+            let mut write = || {
+                if contents.au {
+                    npz.add_array("au", &ArrayView1::from(&features.au))?;
+                }
+                if contents.logspec {
+                    npz.add_array("logspec", &features.logspec)?;
+                }
+                npz.add_array("logmel", &features.logmel)?;
+                npz.add_array("meta", &ArrayView1::from(&meta))
+            };
+            write()
                 .and_then(|()| npz.finish().map(drop))
                 .map_err(|e| Error::Io { path: path.to_path_buf(), source: std::io::Error::other(e) })
         })
