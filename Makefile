@@ -1,7 +1,7 @@
 # From a folder of speech to new sound. `make demo` does everything; the targets below it are its stages.
 #
 #   make demo                        a small corpus of our own, both models, pictures and sounds under work/demo
-#   make demo AUDIO=DIR              the same on a folder of .wav and .ogg, under work/DIR
+#   make demo AUDIO=DIR              the same on a folder of .wav, .ogg, .flac and .mp3, under work/DIR
 #   make features|vae|inverter|synth AUDIO=DIR RUN=DIR DEVICE=auto|cpu|cuda:N STEPS=N PRESET=tiny|default|workshop
 #   make test                        every test
 #   make smoke                       the demo in seconds, for continuous integration

@@ -1,5 +1,6 @@
-//! Sound as one channel of samples: reading `.wav` and `.ogg`, changing the sample rate, writing `.wav`.
+//! Sound as one channel of samples: reading `.wav`, `.ogg`, `.flac` and `.mp3`, changing the sample rate, writing `.wav`.
 
+mod compressed;
 mod ogg;
 mod resample;
 mod vorbis_headers;
@@ -8,11 +9,14 @@ mod wav;
 use std::path::Path;
 use std::time::Duration;
 
+use self::compressed::Kind;
 use crate::beside::require_regular;
 use crate::{Error, Result};
 
 /// Sample rates that files and flags may have, in hertz.
 pub const SAMPLE_RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
+/// Extensions of the files that can be read, in lower case.
+pub const EXTENSIONS: [&str; 4] = ["wav", "ogg", "flac", "mp3"];
 /// Most channels a file may have.
 const MAX_CHANNELS: usize = 32;
 /// Most samples a file may hold per channel (6 hours at 48 kHz): whole files are kept in memory.
@@ -30,8 +34,8 @@ pub struct Waveform {
 }
 
 impl Waveform {
-    /// The sound in a `.wav` file (PCM of 8, 16, 24 or 32 bits, or float of 32 or 64; plain, extensible or RF64) or an Ogg
-    /// Vorbis `.ogg` file, told apart by their extension in any letter case. Several channels are averaged into one. Of a
+    /// The sound in a `.wav` file (PCM of 8, 16, 24 or 32 bits, or float of 32 or 64; plain, extensible or RF64) an Ogg
+    /// Vorbis `.ogg` file, a `.flac` or an `.mp3` file, told apart by their extension in any letter case. Several channels are averaged into one. Of a
     /// truncated file what is there is read, with a warning.
     ///
     /// # Errors
@@ -52,7 +56,9 @@ impl Waveform {
         let waveform = match extension.as_deref() {
             Some("wav") => wav::read(path, limit)?,
             Some("ogg") => ogg::read(path, limit)?,
-            _ => return Err(Error::file(path, "is neither a .wav nor an .ogg file")),
+            Some("flac") => compressed::read(path, Kind::Flac, limit)?,
+            Some("mp3") => compressed::read(path, Kind::Mp3, limit)?,
+            _ => return Err(Error::file(path, format!("is neither a .{} file", EXTENSIONS.join(" nor a .")))),
         };
         if waveform.samples.is_empty() {
             return Err(Error::file(path, "holds no samples"));

@@ -21,7 +21,7 @@ use vae_workshop::{Error, Result, cli};
 /// Longest name of a file on common systems, in bytes.
 const MAX_NAME: usize = 255;
 
-/// Turns a folder of recordings (.wav, .ogg) into feature files (.feat.npz) that the models train on.
+/// Turns a folder of recordings (.wav, .ogg, .flac, .mp3) into feature files (.feat.npz) that the models train on.
 ///
 /// The folder structure is kept. A folder without train/ and test/ is split into the two.
 /// Feature files that are there from the same recordings, unchanged, and with the same settings are left as they are: a run

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 
 use super::FEATURE_SUFFIX;
+use crate::audio::EXTENSIONS;
 use crate::walk::{Found, files_below, lies_inside};
 use crate::{Error, Result};
 
@@ -91,7 +92,7 @@ pub fn plan(audio_dir: &Path, target_dir: &Path, options: &PlanOptions) -> Resul
     }
     refuse_target_inside(audio_dir, target_dir)?;
     let Found { files, unreadable } = files_below(audio_dir, is_audio).require_some(|| {
-        Error::Config(format!("the audio folder {} holds no .wav or .ogg files", audio_dir.display()))
+        Error::Config(format!("the audio folder {} holds no .wav, .ogg, .flac or .mp3 files", audio_dir.display()))
     })?;
     let kept = filter(audio_dir, &files, &options.filter_speakers)?;
     let is_split = ["train", "test"].iter().any(|side| audio_dir.join(side).is_dir());
@@ -146,7 +147,7 @@ pub fn key(path: &Path) -> String {
 /// Whether the extension is one that [`Waveform::read`](crate::audio::Waveform::read) knows, in any letter case.
 pub fn is_audio(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default();
-    ["wav", "ogg"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 /// The files whose relative path contains one of `speakers`.

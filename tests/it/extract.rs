@@ -60,7 +60,7 @@ fn one_bad_file_is_named_and_counted_and_the_others_go_on() {
 fn nothing_that_can_be_used_is_an_error_that_says_so() {
     let (empty, target) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let said = fail("extract-features", &[text(empty.path()), text(target.path())]);
-    assert!(said.contains("no .wav or .ogg"), "{said}");
+    assert!(said.contains("no .wav, .ogg, .flac or .mp3"), "{said}");
     fs::write(empty.path().join("noise.wav"), [7u8; 500]).unwrap();
     assert!(fail("extract-features", &[text(empty.path()), text(target.path())]).contains("noise.wav"));
     let inside = empty.path().join("features");

@@ -382,7 +382,7 @@ fn speakers_are_split_as_wholes() {
 fn folders_that_cannot_be_planned_are_refused_before_any_work() {
     let options = PlanOptions::default();
     assert!(refusal(Path::new("/nowhere"), &options).contains("does not exist"));
-    assert!(refusal(tree(&["a.txt"]).path(), &options).contains("no .wav or .ogg"));
+    assert!(refusal(tree(&["a.txt"]).path(), &options).contains("no .wav, .ogg, .flac or .mp3"));
     let both = refusal(tree(&["train/a.wav", "train/a.ogg"]).path(), &options);
     assert!(both.contains("a.wav") && both.contains("a.ogg"), "{both}");
     let folder = tree(&["a.wav"]);
