@@ -72,11 +72,11 @@ impl FeatureFile {
         let mut npz = Npz::open(path, KIND)?;
         let meta = meta(&mut npz, path)?;
         let len = meta.trim_end.checked_sub(meta.trim_start).and_then(|len| usize::try_from(len).ok());
-        let au = npz.floats("au")?;
-        let shape = len.map(|len| vec![len]);
-        if shape.as_ref() != Some(&au.shape) {
-            return Err(wrong_shape(path, "au", &au.shape, &format!("{shape:?}")));
+        let (shape, found) = (len.map(|len| vec![len]), npz.shape("au")?);
+        if shape.as_ref() != Some(&found) {
+            return Err(wrong_shape(path, "au", &found, &format!("{shape:?}")));
         }
+        let au = npz.floats("au")?;
         finite(path, "au", &au.values)?;
         let logspec = matrix(&mut npz, path, "logspec", meta.frames, meta.config.bins())?;
         let logmel = matrix(&mut npz, path, "logmel", meta.frames, meta.config.n_filterbank)?;
@@ -167,15 +167,14 @@ fn sums_are_possible(meta: &FeatureMeta) -> bool {
 
 /// The array `name` in standard layout, once it has the shape `[frames, columns]` and all its values are finite.
 fn matrix(npz: &mut Npz, path: &Path, name: &str, frames: u64, columns: usize) -> Result<Array2<f32>> {
-    let RawArray { shape, fortran_order, values } = npz.floats(name)?;
-    let [rows, cols] = shape[..] else {
-        return Err(wrong_shape(path, name, &shape, &format!("[{frames}, {columns}]")));
-    };
-    if (rows as u64, cols) != (frames, columns) {
+    // The header's word is held against the description before anything is unpacked.
+    let shape = npz.shape(name)?;
+    if shape.iter().map(|&n| n as u64).ne([frames, columns as u64]) {
         return Err(wrong_shape(path, name, &shape, &format!("[{frames}, {columns}]")));
     }
+    let RawArray { fortran_order, values, .. } = npz.floats(name)?;
     finite(path, name, &values)?;
-    let array = Array2::from_shape_vec((rows, cols).set_f(fortran_order), values)
+    let array = Array2::from_shape_vec((shape[0], shape[1]).set_f(fortran_order), values)
         .expect("the reader checked that the values fill the shape");
     Ok(if fortran_order { array.as_standard_layout().into_owned() } else { array })
 }
