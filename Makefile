@@ -1,7 +1,7 @@
 # From a folder of speech to new sound. `make demo` does everything; the targets below it are its stages.
 #
 #   make demo                        a small corpus of our own, both models, pictures and sounds under work/demo
-#   make demo AUDIO=DIR              the same on a folder of .wav and .ogg, under work/DIR
+#   make demo AUDIO=DIR              the same on a folder of .wav, .ogg, .flac and .mp3, under work/DIR
 #   make features|vae|inverter|synth AUDIO=DIR RUN=DIR DEVICE=auto|cpu|cuda:N STEPS=N PRESET=tiny|default|workshop
 #   make test                        every test
 #   make torture                     kills training runs at random moments, hundreds of times; each must come out as if left alone
@@ -57,7 +57,7 @@ corpus: build
 	$(BIN)/make-corpus $(call path,$(RUN)/corpus) --overwrite $(CORPUS_FLAGS)
 
 features: build
-	$(BIN)/extract-features $(call path,$(AUDIO)) $(FEATURES) --overwrite
+	$(BIN)/extract-features $(call path,$(AUDIO)) $(FEATURES) $(FEATURE_FLAGS)
 
 VAE_STEPS ?= $(STEPS)
 INVERTER_STEPS ?= $(STEPS)

@@ -1,10 +1,15 @@
 //! Writing a file so that others see it whole or not at all.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::{Error, Result};
+
+/// Longest name of a file on common systems, in bytes.
+const MAX_NAME: usize = 255;
 
 /// Fails if `path` is there but is no regular file: a device, a pipe, a folder.
 ///
@@ -38,11 +43,7 @@ pub(crate) fn write_beside(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) 
     };
     let path = target.as_path();
     let name = path.file_name().ok_or_else(|| Error::file(path, "is not the name of a file"))?;
-    let mut partial_name = std::ffi::OsString::from(".");
-    partial_name.push(name);
-    // The process id keeps two programs that write the same file out of each other's way: the last rename wins.
-    partial_name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(partial_name);
+    let partial = path.with_file_name(partial_name(name));
 
     let write = || {
         let mut writer = BufWriter::with_capacity(1 << 16, File::create(&partial).map_err(Error::io(path))?);
@@ -55,4 +56,19 @@ pub(crate) fn write_beside(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) 
         // The first error is the one to report; the partial file may not even have been made.
         let _ = fs::remove_file(&partial);
     })
+}
+
+/// The name under which a file is written before it is renamed to `name`. The process id keeps two programs that write
+/// the same file out of each other's way: the last rename wins.
+fn partial_name(name: &OsStr) -> OsString {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let tail = format!(".{}.partial", std::process::id());
+    let mut partial = OsString::from(".");
+    if 1 + name.len() + tail.len() <= MAX_NAME {
+        partial.push(name);
+    } else {
+        partial.push(COUNT.fetch_add(1, Ordering::Relaxed).to_string());
+    }
+    partial.push(tail);
+    partial
 }

@@ -37,6 +37,9 @@ pub(crate) fn files_below(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Foun
                 let relative = entry.path().strip_prefix(folder).expect("the walk stays below its start");
                 found.files.push(relative.to_path_buf());
             }
+            Ok(entry) if !entry.file_type().is_dir() && wanted(entry.path()) => {
+                tracing::warn!("{}: is not a regular file: skipped", entry.path().display());
+            }
             Ok(_) => {}
             Err(e) if e.loop_ancestor().is_some() => tracing::warn!("{e}: not followed"),
             // A broken link matters only if it should have been a wanted file or a folder of them.

@@ -7,28 +7,31 @@ use std::path::Path;
 use lewton::inside_ogg::OggStreamReader;
 
 use super::vorbis_headers::check_headers;
-use super::{MAX_SAMPLES, Waveform, mean, too_long};
+use super::{Limit, MAX_CHANNELS, Waveform, mean, too_long};
 use crate::{Error, Result};
 
 /// Largest `.ogg` file read, in bytes: more than the longest sound allowed takes at the highest quality.
 const MAX_BYTES: u64 = 1 << 31;
 
 /// Reads all samples; channels become their mean.
-pub(super) fn read(path: &Path) -> Result<Waveform> {
+pub(super) fn read(path: &Path, limit: Limit) -> Result<Waveform> {
     if std::fs::metadata(path).map_err(Error::io(path))?.len() > MAX_BYTES {
         return Err(too_long(path));
     }
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let streams = check_headers(&bytes).map_err(|what| Error::file(path, what))?;
     // lewton panics on some streams that its header checks let through.
-    catch_unwind(AssertUnwindSafe(|| decode(path, &bytes, streams)))
+    catch_unwind(AssertUnwindSafe(|| decode(path, &bytes, streams, limit)))
         .unwrap_or_else(|_| Err(Error::file(path, "the Vorbis decoder gave up: damaged?")))
 }
 
-fn decode(path: &Path, bytes: &[u8], streams: usize) -> Result<Waveform> {
+fn decode(path: &Path, bytes: &[u8], streams: usize, limit: Limit) -> Result<Waveform> {
     let failed = |error| Error::file(path, format!("not a readable Ogg Vorbis file: {error}"));
     let mut reader = OggStreamReader::new(Cursor::new(bytes)).map_err(failed)?;
     let (sample_rate, channels) = (reader.ident_hdr.audio_sample_rate, reader.ident_hdr.audio_channels);
+    if usize::from(channels) > MAX_CHANNELS {
+        return Err(Error::file(path, format!("has {channels} channels; 1 to {MAX_CHANNELS} are read")));
+    }
     let mut samples = Vec::new();
     while let Some(packet) = reader.read_dec_packet_generic::<Vec<Vec<f32>>>().map_err(failed)? {
         if (reader.ident_hdr.audio_sample_rate, reader.ident_hdr.audio_channels) != (sample_rate, channels) {
@@ -36,9 +39,7 @@ fn decode(path: &Path, bytes: &[u8], streams: usize) -> Result<Waveform> {
         }
         let len = packet.iter().map(Vec::len).min().unwrap_or(0);
         samples.extend((0..len).map(|n| mean(packet.iter().map(|channel| channel[n]))));
-        if samples.len() > MAX_SAMPLES {
-            return Err(too_long(path));
-        }
+        limit.check(path, sample_rate, samples.len() as u64)?;
     }
     // The last page says where the sound ends; lewton does not look if that page is also the first with sound.
     if let (1, Some(end)) = (streams, reader.get_last_absgp()) {

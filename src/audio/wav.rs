@@ -1,70 +1,71 @@
-//! RIFF WAVE through hound, with the checks that hound leaves to its caller.
+//! RIFF WAVE: a reader that forgives what writers in the field do, and a writer through hound.
+//!
+//! Programs that stream do not know the length when they write the header and leave 0 or 2^32 - 1 there; RF64 puts it
+//! elsewhere; chunks come in any order, padded or not; recordings are cut short. In all these the samples are there.
+
+mod chunks;
 
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
+use hound::{SampleFormat, WavSpec, WavWriter};
 
-use super::{MAX_SAMPLES, Waveform, mean, too_long};
+use self::chunks::{Encoding, Layout};
+use super::{Limit, Waveform, mean};
 use crate::beside::write_beside;
 use crate::{Error, Result};
 
-/// Reads all samples; channels become their mean.
-pub(super) fn read(path: &Path) -> Result<Waveform> {
-    let file = File::open(path).map_err(Error::io(path))?;
-    let file_len = file.metadata().map_err(Error::io(path))?.len();
-    let failed = |error| failed(path, error);
-    let mut reader = WavReader::new(EndIsError(BufReader::with_capacity(1 << 16, file))).map_err(failed)?;
-    let WavSpec { channels, sample_rate, bits_per_sample, sample_format } = reader.spec();
+/// Bytes of samples read at once, about.
+const BLOCK: usize = 1 << 16;
 
-    // hound takes the header's word for the length; the samples must fit into the file.
-    let claimed = u64::from(reader.len()) * u64::from(bits_per_sample / 8);
-    if claimed > file_len {
-        return Err(Error::file(
-            path,
-            format!("is truncated: {claimed} bytes of samples announced, {file_len} bytes in all"),
-        ));
+/// Reads all samples; channels become their mean.
+pub(super) fn read(path: &Path, limit: Limit) -> Result<Waveform> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    let mut file = BufReader::with_capacity(BLOCK, file);
+    let Layout { format, start, len, cut } = chunks::find(&mut file).map_err(|fault| fault.about(path))?;
+    let frame = format.channels * format.encoding.bytes();
+    let frames = len / frame as u64;
+    limit.check(path, format.sample_rate, frames)?;
+    if let Some(announced) = cut {
+        tracing::warn!("{}: truncated: {len} of {announced} bytes of samples are there and used", path.display());
+    } else if !len.is_multiple_of(frame as u64) {
+        tracing::warn!("{}: ends within a sample, which is left out", path.display());
     }
-    if reader.duration() as usize > MAX_SAMPLES {
-        return Err(too_long(path));
+    file.seek(SeekFrom::Start(start)).map_err(Error::io(path))?;
+    let mut samples = Vec::with_capacity(frames as usize);
+    let mut block = vec![0; (BLOCK / frame).max(1) * frame];
+    let mut left = frames as usize * frame;
+    while left > 0 {
+        let part = &mut block[..left.min(BLOCK / frame * frame)];
+        file.read_exact(part).map_err(Error::io(path))?;
+        left -= part.len();
+        append(&mut samples, part, format.encoding, format.channels);
     }
-    let channels = usize::from(channels);
-    let frames = reader.duration() as usize;
-    let samples = match sample_format {
-        SampleFormat::Float => average(reader.samples::<f32>(), channels, frames),
-        SampleFormat::Int => {
-            // hound returns 8-bit samples already shifted to be signed. A wrong depth is an error at the first sample.
-            let scale = 2f64.powi(1 - i32::from(bits_per_sample));
-            let to_float = |x: i32| (f64::from(x) * scale) as f32;
-            average(reader.samples::<i32>().map(|x| x.map(to_float)), channels, frames)
-        }
-    };
-    Ok(Waveform { samples: samples.map_err(failed)?, sample_rate })
+    Ok(Waveform { samples, sample_rate: format.sample_rate })
 }
 
-/// The mean of each group of `channels` samples.
-fn average(
-    mut samples: impl Iterator<Item = hound::Result<f32>>,
-    channels: usize,
-    frames: usize,
-) -> hound::Result<Vec<f32>> {
-    let mut averaged = Vec::with_capacity(frames);
-    if channels == 1 {
-        for sample in samples {
-            averaged.push(sample?);
+/// Decodes whole frames of interleaved samples onto the end of `samples`.
+fn append(samples: &mut Vec<f32>, bytes: &[u8], encoding: Encoding, channels: usize) {
+    // Integers lie at the top of their bytes, so that full scale is that of the container.
+    match encoding {
+        Encoding::U8 => decode(samples, bytes, channels, |[x]| (f32::from(x) - 128.0) / 128.0),
+        Encoding::I16 => decode(samples, bytes, channels, |x| f32::from(i16::from_le_bytes(x)) / 32_768.0),
+        Encoding::I24 => {
+            decode(samples, bytes, channels, |[a, b, c]| (i32::from_le_bytes([0, a, b, c]) >> 8) as f32 / 8_388_608.0)
         }
-        return Ok(averaged);
+        Encoding::I32 => decode(samples, bytes, channels, |x| i32::from_le_bytes(x) as f32 / 2_147_483_648.0),
+        Encoding::F32 => decode(samples, bytes, channels, f32::from_le_bytes),
+        Encoding::F64 => decode(samples, bytes, channels, |x| f64::from_le_bytes(x) as f32),
     }
-    let mut frame = Vec::with_capacity(channels);
-    for _ in 0..frames {
-        frame.clear();
-        for sample in samples.by_ref().take(channels) {
-            frame.push(sample?);
-        }
-        averaged.push(mean(frame.iter().copied()));
+}
+
+fn decode<const N: usize>(samples: &mut Vec<f32>, bytes: &[u8], channels: usize, sample: impl Fn([u8; N]) -> f32) {
+    let values = bytes.as_chunks::<N>().0;
+    match channels {
+        1 => samples.extend(values.iter().map(|&x| sample(x))),
+        _ => samples.extend(values.chunks_exact(channels).map(|frame| mean(frame.iter().map(|&x| sample(x))))),
     }
-    Ok(averaged)
 }
 
 /// Writes 16-bit PCM.
@@ -83,7 +84,10 @@ pub(super) fn write(waveform: &Waveform, path: &Path) -> Result<()> {
         bits_per_sample: 16,
         sample_format: SampleFormat::Int,
     };
-    let failed = |error| failed(path, error);
+    let failed = |error| match error {
+        hound::Error::IoError(source) => Error::io(path)(source),
+        other => Error::file(path, format!("not written: {other}")),
+    };
     write_beside(path, |file| {
         let mut writer = WavWriter::new(file, spec).map_err(failed)?;
         for &x in &waveform.samples {
@@ -92,32 +96,4 @@ pub(super) fn write(waveform: &Waveform, path: &Path) -> Result<()> {
         }
         writer.finalize().map_err(failed)
     })
-}
-
-/// A hound error as one of ours.
-fn failed(path: &Path, error: hound::Error) -> Error {
-    match error {
-        hound::Error::IoError(e) if matches!(e.kind(), ErrorKind::UnexpectedEof) => {
-            Error::file(path, "ends too early: truncated, or not a wav file")
-        }
-        hound::Error::IoError(source) => Error::io(path)(source),
-        hound::Error::FormatError(what) => Error::file(path, format!("not a readable wav file: {what}")),
-        hound::Error::Unsupported | hound::Error::InvalidSampleFormat => {
-            Error::file(path, "has an encoding that is not read; 8, 16, 24 and 32-bit PCM and 32-bit float are")
-        }
-        other => Error::file(path, format!("not a readable wav file: {other}")),
-    }
-}
-
-/// A reader to which the end of the file is an error: hound skips unknown chunks for ever when they claim to be longer
-/// than the file.
-struct EndIsError<R>(R);
-
-impl<R: Read> Read for EndIsError<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self.0.read(buffer)? {
-            0 if !buffer.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
-            n => Ok(n),
-        }
-    }
 }

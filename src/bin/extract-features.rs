@@ -1,9 +1,10 @@
 //! Makes feature files of a folder of recordings.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -11,13 +12,23 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 use vae_workshop::audio::Waveform;
 use vae_workshop::dsp::stft::PadMode;
+use vae_workshop::dsp::trim::is_silent;
 use vae_workshop::features::corpus::{Item, Plan, PlanOptions, SplitBy, plan};
-use vae_workshop::features::{FeatureConfig, FeatureExtractor, FeatureFile};
+use vae_workshop::features::manifest::{Manifest, Outcome, Settings, Stamp};
+use vae_workshop::features::{Contents, FeatureConfig, FeatureExtractor, FeatureFile, Features};
 use vae_workshop::{Error, Result, cli};
 
-/// Turns a folder of recordings (.wav, .ogg) into feature files (.feat.npz) that the models train on.
+/// Longest name of a file on common systems, in bytes.
+const MAX_NAME: usize = 255;
+
+/// Turns a folder of recordings (.wav, .ogg, .flac, .mp3) into feature files (.feat.npz) that the models train on.
 ///
 /// The folder structure is kept. A folder without train/ and test/ is split into the two.
+/// Feature files that are there from the same recordings, unchanged, and with the same settings are left as they are: a run
+/// that was interrupted goes on. TARGET_DIR/manifest.jsonl records what became of each recording.
+///
+/// Exit status: 0 if every recording has its feature file, 3 if some failed, 1 if none came out or nothing could be
+/// done, 2 for wrong flags, 130 after Ctrl-C.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -29,9 +40,36 @@ struct Args {
     /// Show what would be done, and do nothing
     #[arg(long, alias = "dry_run")]
     dry_run: bool,
-    /// Replace feature files that exist
+    /// Make all feature files anew, also those that are there and current
     #[arg(long)]
     overwrite: bool,
+    /// Let a.wav become a.wav.feat.npz, for folders with recordings that differ only in their endings
+    #[arg(long)]
+    keep_extension: bool,
+    /// Stop at the first recording that fails
+    #[arg(long)]
+    fail_fast: bool,
+    /// Stop once so many recordings have failed
+    #[arg(long, value_name = "N", conflicts_with = "fail_fast")]
+    max_errors: Option<NonZeroUsize>,
+    /// Longest recording taken, in hours
+    #[arg(long, value_name = "HOURS", default_value_t = 6.0)]
+    max_hours_per_file: f64,
+    /// Do only the K-th of N parts, for several machines that share the folders
+    #[arg(long, value_name = "K/N", value_parser = parse_shard)]
+    shard: Option<(usize, usize)>,
+    /// Leave out the linear spectra and the sound: enough for train-vae, not for train-inverter
+    #[arg(long, value_name = "logmel", value_parser = ["logmel"])]
+    only: Option<String>,
+    /// Leave out the sound
+    #[arg(long)]
+    no_au: bool,
+    /// Say nothing but errors
+    #[arg(long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say what becomes of each recording
+    #[arg(short, long)]
+    verbose: bool,
     /// Only recordings whose path below AUDIO_DIR contains one of these
     #[arg(long, alias = "filter_speakers", value_name = "A,B", value_delimiter = ',')]
     filter_speakers: Vec<String>,
@@ -89,7 +127,24 @@ struct Args {
     pad_mode: PadMode,
 }
 
+/// Reads `K/N`.
+fn parse_shard(text: &str) -> std::result::Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+    parts.filter(|&(k, n)| 1 <= k && k <= n).ok_or_else(|| "must be K/N with K from 1 to N, such as 2/8".into())
+}
+
 impl Args {
+    fn settings(&self) -> Settings {
+        let logspec = self.only.is_none();
+        Settings { config: self.config(), contents: Contents { logspec, au: logspec && !self.no_au } }
+    }
+
+    fn say(&self, line: impl std::fmt::Display) {
+        if !self.quiet {
+            cli::say(line);
+        }
+    }
+
     fn config(&self) -> FeatureConfig {
         FeatureConfig {
             sample_rate: self.sample_rate,
@@ -109,68 +164,71 @@ impl Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    cli::run(|| extract(&args))
+    let level = match (args.quiet, args.verbose) {
+        (true, _) => "error",
+        (_, true) => "debug",
+        _ => "info",
+    };
+    cli::run_at(level, || extract(&args))
 }
 
 fn extract(args: &Args) -> Result<ExitCode> {
     if let Some(jobs) = args.jobs.filter(|jobs| !(1..=1024).contains(jobs)) {
         return Err(Error::Config(format!("--jobs {jobs}: must be 1 to 1024")));
     }
-    let extractor = FeatureExtractor::new(args.config())?;
+    cli::require_within("--max-hours-per-file", args.max_hours_per_file, 0.0..=1000.0)?;
+    let settings = args.settings();
+    let extractor = FeatureExtractor::new(settings.config.clone())?;
     let options = PlanOptions {
         filter_speakers: args.filter_speakers.iter().filter(|s| !s.is_empty()).cloned().collect(),
         split: args.split,
         split_by: args.split_by,
+        keep_extension: args.keep_extension,
     };
-    let Plan { items, unreadable } = plan(&args.audio_dir, &args.target_dir, &options)?;
-    if args.dry_run {
-        items.iter().for_each(|item| cli::say(format_args!("{} -> {}", item.input.display(), item.output.display())));
-    }
+    // The manifest knows recordings by their path, which must not depend on where the program was started.
+    let audio_dir = args.audio_dir.canonicalize().unwrap_or_else(|_| args.audio_dir.clone());
+    let Plan { mut items, unreadable } = plan(&audio_dir, &args.target_dir, &options)?;
     unreadable.iter().for_each(cli::complain);
-    refuse_existing(args, &items)?;
-    if args.dry_run {
-        cli::say(format_args!("{} files would be written, {} could not be read", items.len(), unreadable.len()));
-        return Ok(cli::status(items.len(), unreadable.len()));
+    if let Some((k, n)) = args.shard {
+        items = items.into_iter().skip(k - 1).step_by(n).collect();
     }
-
-    std::fs::create_dir_all(&args.target_dir).map_err(Error::io(&args.target_dir))?;
-    let interrupted = cli::interrupt_flag()?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(args.jobs.unwrap_or(0))
-        .build()
-        .map_err(|e| Error::Config(format!("cannot start --jobs {}: {e}", args.jobs.unwrap_or(0))))?;
-    let work = Work {
-        extractor,
-        bar: cli::progress(items.len() as u64, "{bar:30} {pos}/{len} files  {msg}  {eta} left"),
-        started: Instant::now(),
-        tally: Mutex::default(),
+    let manifest = if args.dry_run {
+        Manifest::look(&args.target_dir, &settings, args.overwrite)?
+    } else {
+        std::fs::create_dir_all(&args.target_dir).map_err(Error::io(&args.target_dir))?;
+        Manifest::open(&args.target_dir, &settings, args.shard, args.overwrite)?
     };
-    pool.install(|| items.par_iter().for_each(|item| work.file(item, &interrupted)));
-    work.bar.finish_and_clear();
-
-    let tally = work.tally.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let failed = tally.failed + unreadable.len();
-    let seconds = work.started.elapsed().as_secs_f64();
-    cli::say(format_args!(
-        "{} feature files in {}, from {:.1} minutes of audio, in {seconds:.1} s ({:.0} x real time); {failed} failed",
-        tally.written,
-        args.target_dir.display(),
-        tally.audio.as_secs_f64() / 60.0,
-        tally.audio.as_secs_f64() / seconds.max(1e-9),
-    ));
-    if interrupted.load(Ordering::Relaxed) != 0 {
-        cli::say(format_args!("interrupted: {} files are not done", items.len() - tally.written - tally.failed));
-        return Ok(cli::interrupted(&interrupted));
+    refuse_existing(args, &items, &manifest)?;
+    let is_current = |item: &Item| Stamp::of(&item.input).is_ok_and(|stamp| manifest.is_current(item, stamp));
+    let (current, work): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| !args.overwrite && is_current(item));
+    if args.dry_run {
+        work.iter().for_each(|item| cli::say(format_args!("{} -> {}", item.input.display(), item.output.display())));
+        let (current, unreadable) = (current.len(), unreadable.len());
+        cli::say(format_args!(
+            "{} files would be written, {current} are current, {unreadable} could not be read",
+            work.len()
+        ));
+        return Ok(cli::status(work.len() + current, unreadable));
     }
-    Ok(cli::status(tally.written, failed))
+    Run {
+        args,
+        settings,
+        extractor,
+        manifest: Mutex::new(manifest),
+        tally: Mutex::default(),
+        stop: AtomicBool::new(false),
+    }
+    .all(&work, current.len(), unreadable.len())
 }
 
 /// Nobody's files are replaced unasked, and that is said before any work is done.
-fn refuse_existing(args: &Args, items: &[Item]) -> Result<()> {
-    let existing: Vec<_> = items.iter().filter(|item| item.output.exists()).collect();
+fn refuse_existing(args: &Args, items: &[Item], manifest: &Manifest) -> Result<()> {
+    let is_foreign = |item: &&Item| item.output.exists() && !manifest.knows(item, &item.output);
+    let existing: Vec<_> = items.iter().filter(is_foreign).collect();
     match existing[..] {
         [first, ..] if !args.overwrite => Err(Error::Config(format!(
-            "{} of the {} files to be written exist, such as {}: --overwrite replaces them",
+            "{} of the {} files to be written exist and are not known to be of these recordings, such as {}: --overwrite \
+             replaces them",
             existing.len(),
             items.len(),
             first.output.display(),
@@ -180,11 +238,14 @@ fn refuse_existing(args: &Args, items: &[Item]) -> Result<()> {
 }
 
 /// What the workers share.
-struct Work {
+struct Run<'a> {
+    args: &'a Args,
+    settings: Settings,
     extractor: FeatureExtractor,
-    bar: ProgressBar,
-    started: Instant,
+    manifest: Mutex<Manifest>,
     tally: Mutex<Tally>,
+    /// Set when no more files are to be begun.
+    stop: AtomicBool,
 }
 
 #[derive(Default)]
@@ -192,40 +253,147 @@ struct Tally {
     written: usize,
     failed: usize,
     audio: Duration,
+    /// Why nothing more can be written.
+    fatal: Option<Error>,
 }
 
-impl Work {
-    /// Does one file, unless the user asked to stop; counts and reports how it went.
-    fn file(&self, item: &Item, interrupted: &AtomicUsize) {
-        if interrupted.load(Ordering::Relaxed) != 0 {
-            return;
+/// Whose fault it is that there is no feature file.
+enum Failure {
+    Recording(Error),
+    /// A disk that is full or cannot be written would fail every other file too.
+    Target(Error),
+}
+
+impl Run<'_> {
+    /// Does all of `work`, says how it went, and gives the exit status.
+    fn all(self, work: &[Item], current: usize, unreadable: usize) -> Result<ExitCode> {
+        let interrupted = cli::interrupt_flag()?;
+        let started = Instant::now();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.args.jobs.unwrap_or(0))
+            .build()
+            .map_err(|e| Error::Config(format!("cannot start --jobs {}: {e}", self.args.jobs.unwrap_or(0))))?;
+        let bar = match self.args.quiet {
+            true => ProgressBar::hidden(),
+            false => cli::progress(work.len() as u64, "{bar:30} {pos}/{len} files  {msg}  {eta} left"),
+        };
+        pool.install(|| {
+            work.par_iter().for_each(|item| {
+                if interrupted.load(Ordering::Relaxed) == 0 && !self.stop.load(Ordering::Relaxed) {
+                    self.file(item, &bar, started);
+                }
+            });
+        });
+        bar.finish_and_clear();
+
+        let Run { args, tally, .. } = self;
+        let Tally { written, failed, audio, fatal } =
+            tally.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let left = work.len() - written - failed;
+        let failed = failed + unreadable;
+        let seconds = started.elapsed().as_secs_f64();
+        args.say(format_args!(
+            "{} recordings: {written} feature files written, {current} current, {failed} failed, {left} not done; in {}, from \
+             {:.1} minutes of audio in {seconds:.1} s ({:.0} x real time)",
+            work.len() + current + unreadable,
+            args.target_dir.display(),
+            audio.as_secs_f64() / 60.0,
+            audio.as_secs_f64() / seconds.max(1e-9),
+        ));
+        if let Some(fatal) = fatal {
+            return Err(fatal);
         }
+        if interrupted.load(Ordering::Relaxed) != 0 {
+            args.say("interrupted: the same command goes on");
+            return Ok(cli::interrupted(&interrupted));
+        }
+        Ok(cli::status(written + current, failed))
+    }
+
+    /// Does one file; counts, records and reports how it went.
+    fn file(&self, item: &Item, bar: &ProgressBar, started: Instant) {
         let outcome = self.convert(item);
         let mut tally = self.tally.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match outcome {
             Ok(duration) => {
                 tally.written += 1;
                 tally.audio += duration;
+                tracing::debug!("{} -> {}", item.input.display(), item.output.display());
             }
-            Err(error) => {
+            Err(Failure::Recording(error)) => {
                 tally.failed += 1;
-                self.bar.suspend(|| cli::complain(&error));
+                bar.suspend(|| cli::complain(&error));
+                let most = if self.args.fail_fast { Some(1) } else { self.args.max_errors.map(NonZeroUsize::get) };
+                if most.is_some_and(|most| tally.failed >= most) {
+                    self.stop.store(true, Ordering::Relaxed);
+                }
+            }
+            Err(Failure::Target(error)) => {
+                self.stop.store(true, Ordering::Relaxed);
+                tally.fatal.get_or_insert(error);
             }
         }
-        let rate = tally.audio.as_secs_f64() / self.started.elapsed().as_secs_f64().max(1e-9);
-        self.bar.set_message(format!("{rate:.0} x real time"));
-        self.bar.inc(1);
+        let rate = tally.audio.as_secs_f64() / started.elapsed().as_secs_f64().max(1e-9);
+        bar.set_message(format!("{rate:.0} x real time"));
+        bar.inc(1);
     }
 
-    /// Reads, extracts and writes; returns how long the recording lasts.
-    fn convert(&self, item: &Item) -> Result<Duration> {
-        let waveform = Waveform::read(&item.input)?;
+    /// Makes one feature file and records what became of it; returns how long the recording lasts.
+    fn convert(&self, item: &Item) -> std::result::Result<Duration, Failure> {
+        let stamp = Stamp::of(&item.input).map_err(Failure::Recording)?;
+        let (waveform, features) = self.features(item).map_err(|error| {
+            let outcome = Outcome::Failed { error: error.to_string() };
+            self.record(item, stamp, outcome).err().unwrap_or(Failure::Recording(error))
+        })?;
+        self.remove_elsewhere(item).map_err(Failure::Target)?;
+        self.record(item, stamp, Outcome::Begun)?;
+        self.write(item, &features).map_err(Failure::Target)?;
+        let bytes = Stamp::of(&item.output).map_err(Failure::Target)?.size;
+        let duration = waveform.duration();
+        let outcome = Outcome::Done { frames: features.meta.frames, seconds: duration.as_secs_f64(), bytes };
+        self.record(item, stamp, outcome).map(|()| duration)
+    }
+
+    /// Reads and extracts.
+    fn features(&self, item: &Item) -> Result<(Waveform, Features)> {
+        let name = item.output.file_name().unwrap_or_default().len();
+        if name > MAX_NAME {
+            return Err(Error::file(
+                &item.input,
+                format!("its feature file would have a name of {name} bytes, and {MAX_NAME} are allowed: shorten it"),
+            ));
+        }
+        let waveform =
+            Waveform::read_within(&item.input, Duration::from_secs_f64(self.args.max_hours_per_file * 3600.0))?;
+        if !self.args.no_trim && is_silent(&waveform.samples) {
+            return Err(Error::file(
+                &item.input,
+                "is silent throughout: nothing is left after trimming (--no-trim keeps it)",
+            ));
+        }
         // What is wrong with the samples is wrong with this file.
         let features = self.extractor.extract(&waveform).map_err(|e| Error::file(&item.input, e))?;
+        Ok((waveform, features))
+    }
+
+    fn write(&self, item: &Item, features: &Features) -> Result<()> {
         if let Some(folder) = item.output.parent() {
             std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
-        FeatureFile::write(&item.output, &features)?;
-        Ok(waveform.duration())
+        FeatureFile::write_contents(&item.output, features, self.settings.contents)
+    }
+
+    /// Recordings that were added may move the split: nothing may be in training and in test.
+    fn remove_elsewhere(&self, item: &Item) -> Result<()> {
+        let manifest = self.manifest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match item.elsewhere.as_ref().filter(|elsewhere| manifest.knows(item, elsewhere) && elsewhere.exists()) {
+            Some(elsewhere) => std::fs::remove_file(elsewhere).map_err(Error::io(elsewhere)),
+            None => Ok(()),
+        }
+    }
+
+    fn record(&self, item: &Item, stamp: Stamp, outcome: Outcome) -> std::result::Result<(), Failure> {
+        let mut manifest = self.manifest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        manifest.record(item, stamp, outcome).map_err(Failure::Target)
     }
 }

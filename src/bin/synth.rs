@@ -16,7 +16,7 @@ use vae_workshop::{Error, Result};
 
 /// Make sound with a trained VAE and a trained inverter.
 ///
-/// IN is a .wav, .ogg or .feat.npz file or a folder of them. A file named as OUT is replaced if it is there; in a
+/// IN is a .wav, .ogg, .flac, .mp3 or .feat.npz file or a folder of them. A file named as OUT is replaced if it is there; in a
 /// folder OUT nothing is replaced without --overwrite.
 #[derive(Parser)]
 #[command(version)]
@@ -71,7 +71,7 @@ enum Command {
         /// Number of values.
         #[arg(long, default_value_t = 7, value_name = "N")]
         steps: usize,
-        /// A .wav, .ogg or .feat.npz file, or a folder of them.
+        /// A .wav, .ogg, .flac, .mp3 or .feat.npz file, or a folder of them.
         #[arg(value_name = "IN")]
         input: PathBuf,
         /// Folder for the sounds; if IN is a folder, each input has a folder of its own in it.

@@ -36,8 +36,14 @@ pub fn status(done: usize, failed: usize) -> ExitCode {
 /// Runs a binary's body with logging to standard error; an error is printed once, with its causes, and gives status 1, or 4
 /// if training diverged.
 pub fn run(body: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
-    let filter =
-        EnvFilter::try_from_env("VAE_WORKSHOP_LOG").unwrap_or_else(|_| EnvFilter::new("warn,vae_workshop=info"));
+    run_at("info", body)
+}
+
+/// As [`run`], with this crate's messages from `level` on.
+pub fn run_at(level: &str, body: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
+    let quieter = if level == "error" { level } else { "warn" };
+    let filter = EnvFilter::try_from_env("VAE_WORKSHOP_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("{quieter},vae_workshop={level}")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -51,7 +51,7 @@ pub struct SoundFlags {
 /// What is worked on and where it goes.
 #[derive(Args, Clone, Debug)]
 pub struct PathFlags {
-    /// A .wav, .ogg or .feat.npz file, or a folder of them.
+    /// A .wav, .ogg, .flac, .mp3 or .feat.npz file, or a folder of them.
     #[arg(value_name = "IN")]
     pub input: PathBuf,
     /// For a file, a file, which is replaced if it is there; for a folder, a folder outside it.

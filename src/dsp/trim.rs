@@ -36,6 +36,11 @@ pub fn trim_silence<T: Real>(signal: &[T], threshold_db: f64) -> Range<usize> {
     }
 }
 
+/// Whether the signal is silent throughout, so that [`trim_silence`] has nothing to trim it to.
+pub fn is_silent<T: Real>(signal: &[T]) -> bool {
+    frame_powers(signal).into_iter().all(|power| power <= SILENCE)
+}
+
 /// Mean square of each frame; `1 + len / 128` of them.
 fn frame_powers<T: Real>(signal: &[T]) -> Vec<f64> {
     let square_sum =

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
+use super::FEATURE_SUFFIX;
+use crate::audio::EXTENSIONS;
 use crate::walk::{Found, files_below, lies_inside};
 use crate::{Error, Result};
 
@@ -40,11 +42,13 @@ pub struct PlanOptions {
     pub split: f64,
     /// What that share is counted in.
     pub split_by: SplitBy,
+    /// Whether `a.wav` becomes `a.wav.feat.npz` in place of `a.feat.npz`.
+    pub keep_extension: bool,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        PlanOptions { filter_speakers: Vec::new(), split: 0.05, split_by: SplitBy::File }
+        PlanOptions { filter_speakers: Vec::new(), split: 0.05, split_by: SplitBy::File, keep_extension: false }
     }
 }
 
@@ -55,6 +59,8 @@ pub struct Item {
     pub input: PathBuf,
     /// Path of its feature file.
     pub output: PathBuf,
+    /// Where the feature file would lie, had the recording fallen on the other side of the split.
+    pub elsewhere: Option<PathBuf>,
 }
 
 /// What is to be done, and what could not even be looked at.
@@ -86,7 +92,7 @@ pub fn plan(audio_dir: &Path, target_dir: &Path, options: &PlanOptions) -> Resul
     }
     refuse_target_inside(audio_dir, target_dir)?;
     let Found { files, unreadable } = files_below(audio_dir, is_audio).require_some(|| {
-        Error::Config(format!("the audio folder {} holds no .wav or .ogg files", audio_dir.display()))
+        Error::Config(format!("the audio folder {} holds no .wav, .ogg, .flac or .mp3 files", audio_dir.display()))
     })?;
     let kept = filter(audio_dir, &files, &options.filter_speakers)?;
     let is_split = ["train", "test"].iter().any(|side| audio_dir.join(side).is_dir());
@@ -95,29 +101,53 @@ pub fn plan(audio_dir: &Path, target_dir: &Path, options: &PlanOptions) -> Resul
     let mut inputs = BTreeMap::new();
     let mut items = Vec::with_capacity(kept.len());
     for relative in kept {
-        let side = match (is_split, test.contains(relative)) {
-            (true, _) => "",
-            (false, true) => "test",
-            (false, false) => "train",
+        let (side, other) = match (is_split, test.contains(relative)) {
+            (true, _) => ("", None),
+            (false, true) => ("test", Some("train")),
+            (false, false) => ("train", Some("test")),
         };
-        let output = target_dir.join(side).join(relative).with_extension("feat.npz");
-        if let Some(other) = inputs.insert(output.clone(), relative) {
+        let name = feature_name(relative, options.keep_extension);
+        let output = target_dir.join(side).join(&name);
+        // Some file systems take names for the same that differ only in letter case.
+        if let Some(other) = inputs.insert(key(&output).to_lowercase(), relative) {
+            let fix = if options.keep_extension { "" } else { ", or keep their extensions with --keep-extension" };
             return Err(Error::Config(format!(
-                "{} and {} would both become {}: rename one of them",
+                "{} and {} would both become {}: rename one of them{fix}",
                 audio_dir.join(other).display(),
                 audio_dir.join(relative).display(),
                 output.display()
             )));
         }
-        items.push(Item { input: audio_dir.join(relative), output });
+        let elsewhere = other.map(|other| target_dir.join(other).join(&name));
+        items.push(Item { input: audio_dir.join(relative), output, elsewhere });
     }
     Ok(Plan { items, unreadable })
+}
+
+/// The path of the feature file of `recording`, both relative.
+fn feature_name(recording: &Path, keep_extension: bool) -> PathBuf {
+    if !keep_extension {
+        return recording.with_extension("feat.npz");
+    }
+    let mut name = recording.as_os_str().to_os_string();
+    name.push(FEATURE_SUFFIX);
+    name.into()
+}
+
+/// A path as text that no other path has: bytes that are not UTF-8 become `\\xNN`, a backslash two.
+pub fn key(path: &Path) -> String {
+    let mut key = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        key.push_str(&chunk.valid().replace('\\', r"\\"));
+        chunk.invalid().iter().for_each(|byte| key.push_str(&format!(r"\x{byte:02x}")));
+    }
+    key
 }
 
 /// Whether the extension is one that [`Waveform::read`](crate::audio::Waveform::read) knows, in any letter case.
 pub fn is_audio(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default();
-    ["wav", "ogg"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 /// The files whose relative path contains one of `speakers`.

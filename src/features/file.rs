@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView1, ShapeBuilder};
 use ndarray_npy::NpzWriter;
 
 use super::npy::{Kind, Npz, RawArray};
-use super::{FeatureMeta, Features, VERSION};
+use super::{Contents, FeatureMeta, Features, VERSION};
 use crate::beside::write_beside;
 use crate::{Error, Result};
 
@@ -28,7 +28,7 @@ pub fn is_features(path: &Path) -> bool {
 /// | `meta` | u8 | a [`FeatureMeta`] in JSON |
 pub struct FeatureFile;
 
-const KIND: Kind = Kind { what: "a feature file", fix: "extract the features again" };
+const KIND: Kind = Kind { what: "a feature file", fix: "extract the features again, with all arrays" };
 
 impl FeatureFile {
     /// Writes `features` beside `path`, then renames, so that no half file is ever seen.
@@ -36,13 +36,28 @@ impl FeatureFile {
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
     pub fn write(path: &Path, features: &Features) -> Result<()> {
+        FeatureFile::write_contents(path, features, Contents::ALL)
+    }
+
+    /// As [`write`](Self::write), without the arrays that `contents` leaves out.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_contents(path: &Path, features: &Features, contents: Contents) -> Result<()> {
         let meta = serde_json::to_vec(&features.meta).map_err(|e| Error::file(path, format!("not written: {e}")))?;
         write_beside(path, |file| {
             let mut npz = NpzWriter::new(file);
-            npz.add_array("au", &ArrayView1::from(&features.au))
-                .and_then(|()| npz.add_array("logspec", &features.logspec))
-                .and_then(|()| npz.add_array("logmel", &features.logmel))
-                .and_then(|()| npz.add_array("meta", &ArrayView1::from(&meta)))
+            let mut write = || {
+                if contents.au {
+                    npz.add_array("au", &ArrayView1::from(&features.au))?;
+                }
+                if contents.logspec {
+                    npz.add_array("logspec", &features.logspec)?;
+                }
+                npz.add_array("logmel", &features.logmel)?;
+                npz.add_array("meta", &ArrayView1::from(&meta))
+            };
+            write()
                 .and_then(|()| npz.finish().map(drop))
                 .map_err(|e| Error::Io { path: path.to_path_buf(), source: std::io::Error::other(e) })
         })
@@ -57,11 +72,11 @@ impl FeatureFile {
         let mut npz = Npz::open(path, KIND)?;
         let meta = meta(&mut npz, path)?;
         let len = meta.trim_end.checked_sub(meta.trim_start).and_then(|len| usize::try_from(len).ok());
-        let au = npz.floats("au")?;
-        let shape = len.map(|len| vec![len]);
-        if shape.as_ref() != Some(&au.shape) {
-            return Err(wrong_shape(path, "au", &au.shape, &format!("{shape:?}")));
+        let (shape, found) = (len.map(|len| vec![len]), npz.shape("au")?);
+        if shape.as_ref() != Some(&found) {
+            return Err(wrong_shape(path, "au", &found, &format!("{shape:?}")));
         }
+        let au = npz.floats("au")?;
         finite(path, "au", &au.values)?;
         let logspec = matrix(&mut npz, path, "logspec", meta.frames, meta.config.bins())?;
         let logmel = matrix(&mut npz, path, "logmel", meta.frames, meta.config.n_filterbank)?;
@@ -152,15 +167,14 @@ fn sums_are_possible(meta: &FeatureMeta) -> bool {
 
 /// The array `name` in standard layout, once it has the shape `[frames, columns]` and all its values are finite.
 fn matrix(npz: &mut Npz, path: &Path, name: &str, frames: u64, columns: usize) -> Result<Array2<f32>> {
-    let RawArray { shape, fortran_order, values } = npz.floats(name)?;
-    let [rows, cols] = shape[..] else {
-        return Err(wrong_shape(path, name, &shape, &format!("[{frames}, {columns}]")));
-    };
-    if (rows as u64, cols) != (frames, columns) {
+    // The header's word is held against the description before anything is unpacked.
+    let shape = npz.shape(name)?;
+    if shape.iter().map(|&n| n as u64).ne([frames, columns as u64]) {
         return Err(wrong_shape(path, name, &shape, &format!("[{frames}, {columns}]")));
     }
+    let RawArray { fortran_order, values, .. } = npz.floats(name)?;
     finite(path, name, &values)?;
-    let array = Array2::from_shape_vec((rows, cols).set_f(fortran_order), values)
+    let array = Array2::from_shape_vec((shape[0], shape[1]).set_f(fortran_order), values)
         .expect("the reader checked that the values fill the shape");
     Ok(if fortran_order { array.as_standard_layout().into_owned() } else { array })
 }

@@ -4,6 +4,7 @@ mod config;
 pub mod corpus;
 mod extract;
 mod file;
+pub mod manifest;
 pub(crate) mod npy;
 
 pub use config::FeatureConfig;
@@ -16,6 +17,27 @@ use serde::{Deserialize, Serialize};
 
 /// The layout of feature files that this crate writes; readers refuse newer ones.
 pub const VERSION: u32 = 1;
+
+/// Which arrays a feature file holds besides `logmel` and `meta`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    /// Whether `logspec` is there, which the inverter learns from.
+    pub logspec: bool,
+    /// Whether `au` is there.
+    pub au: bool,
+}
+
+impl Contents {
+    /// Everything.
+    pub const ALL: Contents = Contents { logspec: true, au: true };
+}
+
+impl std::fmt::Display for Contents {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let names = [("logmel", true), ("logspec", self.logspec), ("au", self.au)];
+        f.write_str(&names.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect::<Vec<_>>().join(", "))
+    }
+}
 
 /// What one recording became.
 #[derive(Clone, Debug, PartialEq)]

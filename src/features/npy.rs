@@ -20,6 +20,11 @@ const MAX_HEADER: usize = 4096;
 /// Deflate packs no more than this many bytes into one.
 const MAX_DEFLATE_RATIO: u64 = 1032;
 
+/// Larger deflated arrays must be plausible: spectra and codes shrink to a half, seldom to less than a tenth.
+const LARGE: u64 = 1 << 26;
+/// Most bytes that one byte of a large deflated array may become.
+const MAX_LARGE_RATIO: u64 = 100;
+
 /// What an archive is expected to be, for messages.
 pub(crate) struct Kind {
     pub what: &'static str,
@@ -142,6 +147,10 @@ impl Npz {
         let packed = entry.compressed_size();
         if packed > self.file_len || entry.size() > packed.saturating_mul(ratio) {
             return Err(damaged(&"claims to be larger than the file"));
+        }
+        if entry.size() > LARGE && entry.size() / MAX_LARGE_RATIO > packed {
+            let claim = format!("claims {} bytes from {packed}, which no spectra do", entry.size());
+            return Err(damaged(&claim));
         }
         let (header, header_len) = read_header(&mut entry).map_err(|e| damaged(&e))?;
         if !types.contains(&header.descr.as_str()) {

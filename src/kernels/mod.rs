@@ -16,7 +16,7 @@ mod highway;
 mod layout;
 mod loss;
 mod lstm;
-mod math;
+pub(crate) mod math;
 mod matrix;
 mod memory;
 mod norm;

@@ -7,7 +7,7 @@ use crate::data::require_same;
 use crate::features::{FeatureConfig, FeatureExtractor, FeatureFile, Features, is_features};
 use crate::{Error, Result};
 
-/// The features of a `.wav`, `.ogg` or `.feat.npz` file, in the configuration of a run.
+/// The features of a `.wav`, `.ogg`, `.flac`, `.mp3` or `.feat.npz` file, in the configuration of a run.
 ///
 /// # Errors
 /// If the file cannot be read, or holds features of another configuration.

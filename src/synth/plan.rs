@@ -45,7 +45,7 @@ pub struct Plan {
     pub unreadable: Vec<Error>,
 }
 
-/// Plans the outputs of `input`, a file or a folder of `.wav`, `.ogg` and `.feat.npz`.
+/// Plans the outputs of `input`, a file or a folder of sounds and feature files.
 ///
 /// A file becomes `out`, which is replaced if it is there. Files below a folder keep their relative paths below `out`,
 /// and what is there already is left alone.
@@ -109,7 +109,7 @@ fn plan_folder(input: &Path, out: &Path, outputs: &Outputs) -> Result<Plan> {
         return Err(Error::file(out, message));
     }
     let found = files_below(input, |path| is_audio(path) || is_features(path))
-        .require_some(|| Error::file(input, format!("holds no .wav, .ogg or {FEATURE_SUFFIX} files")))?;
+        .require_some(|| Error::file(input, format!("holds no .wav, .ogg, .flac, .mp3 or {FEATURE_SUFFIX} files")))?;
     let mut inputs = BTreeMap::new();
     for relative in found.files {
         let path = input.join(&relative);

@@ -25,7 +25,8 @@ fn recordings(names: &[&str]) -> TempDir {
 /// Relative paths of the feature files below a folder, sorted.
 fn features(folder: &Path) -> Vec<String> {
     let entries = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().filter_map(Result::ok);
-    let files = entries.filter(|entry| entry.file_type().is_file());
+    let files =
+        entries.filter(|entry| entry.file_type().is_file() && entry.path().extension().is_some_and(|e| e == "npz"));
     files.map(|entry| entry.path().strip_prefix(folder).unwrap().to_string_lossy().into_owned()).collect()
 }
 
@@ -35,7 +36,7 @@ fn the_folder_structure_is_kept_and_letter_case_of_endings_does_not_matter() {
     fs::write(audio.path().join("train/notes.txt"), "not audio").unwrap();
     let target = TempDir::new().unwrap();
     let said = succeed("extract-features", &[text(audio.path()), text(target.path())]);
-    assert!(said.contains("3 feature files") && said.contains("0 failed"), "{said}");
+    assert!(said.contains("3 feature files written") && said.contains("0 failed"), "{said}");
     let expected = ["test/c.feat.npz", "train/a/one.feat.npz", "train/b/two.feat.npz"];
     assert_eq!(features(target.path()), expected);
 }
@@ -59,7 +60,7 @@ fn one_bad_file_is_named_and_counted_and_the_others_go_on() {
 fn nothing_that_can_be_used_is_an_error_that_says_so() {
     let (empty, target) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let said = fail("extract-features", &[text(empty.path()), text(target.path())]);
-    assert!(said.contains("no .wav or .ogg"), "{said}");
+    assert!(said.contains("no .wav, .ogg, .flac or .mp3"), "{said}");
     fs::write(empty.path().join("noise.wav"), [7u8; 500]).unwrap();
     assert!(fail("extract-features", &[text(empty.path()), text(target.path())]).contains("noise.wav"));
     let inside = empty.path().join("features");
@@ -67,15 +68,164 @@ fn nothing_that_can_be_used_is_an_error_that_says_so() {
 }
 
 #[test]
-fn existing_features_are_replaced_only_when_told() {
+fn a_second_run_does_what_is_new_or_changed_and_nothing_else() {
+    let audio = recordings(&["train/one.wav", "train/two.wav", "test/three.wav"]);
+    let target = TempDir::new().unwrap();
+    let paths = [text(audio.path()), text(target.path())];
+    succeed("extract-features", &paths);
+    let said = succeed("extract-features", &paths);
+    assert!(said.contains("3 recordings: 0 feature files written, 3 current, 0 failed, 0 not done"), "{said}");
+    assert!(
+        succeed("extract-features", &[&paths[..], &["--dry-run"]].concat()).contains("0 files would be written, 3")
+    );
+
+    // One changed, one feature file cut short, one lost, one new.
+    let tone = Waveform { samples: (0..4000).map(|n| (0.3 * n as f32).sin()).collect(), sample_rate: 16_000 };
+    tone.write(&audio.path().join("train/one.wav")).unwrap();
+    tone.write(&audio.path().join("train/new.wav")).unwrap();
+    fs::write(target.path().join("train/two.feat.npz"), "cut").unwrap();
+    fs::remove_file(target.path().join("test/three.feat.npz")).unwrap();
+    let said = succeed("extract-features", &paths);
+    assert!(said.contains("4 feature files written, 0 current"), "{said}");
+    assert_eq!(FeatureFile::read_meta(&target.path().join("train/one.feat.npz")).unwrap().source_samples, 4000);
+
+    // Killed in the middle of a line: that recording is done again, its feature file no stranger.
+    let manifest = target.path().join("manifest.jsonl");
+    let lines = fs::read(&manifest).unwrap();
+    fs::write(&manifest, &lines[..lines.len() - 30]).unwrap();
+    assert!(succeed("extract-features", &paths).contains("1 feature files written, 3 current"));
+    assert!(succeed("extract-features", &paths).contains("0 feature files written, 4 current"));
+}
+
+#[test]
+fn other_settings_and_strangers_files_are_refused_unless_told() {
     let audio = recordings(&["train/one.wav", "test/two.wav"]);
     let target = TempDir::new().unwrap();
     let paths = [text(audio.path()), text(target.path())];
     succeed("extract-features", &paths);
-    assert!(fail("extract-features", &paths).contains("--overwrite"));
+    let said = fail("extract-features", &[&paths[..], &["--no-trim"]].concat());
+    assert!(said.contains("trim_silence_db: 20 and none") && said.contains("--overwrite"), "{said}");
+    assert!(fail("extract-features", &[&paths[..], &["--no-au"]].concat()).contains("arrays"));
     succeed("extract-features", &[&paths[..], &["--overwrite", "--no-trim"]].concat());
     let meta = FeatureFile::read_meta(&target.path().join("train/one.feat.npz")).unwrap();
     assert_eq!(meta.config.trim_silence_db, None);
+    assert!(succeed("extract-features", &[&paths[..], &["--no-trim"]].concat()).contains("2 current"));
+
+    let other = TempDir::new().unwrap();
+    fs::create_dir(other.path().join("train")).unwrap();
+    fs::write(other.path().join("train/one.feat.npz"), "mine").unwrap();
+    let said = fail("extract-features", &[text(audio.path()), text(other.path())]);
+    assert!(said.contains("one.feat.npz") && said.contains("--overwrite"), "{said}");
+    assert_eq!(fs::read(other.path().join("train/one.feat.npz")).unwrap(), b"mine");
+}
+
+#[test]
+fn recordings_that_would_become_one_file_are_refused_before_any_work() {
+    let target = TempDir::new().unwrap();
+    for pair in [["train/a.wav", "train/a.ogg"], ["train/a.wav", "train/A.wav"], ["train/x/a.wav", "train/X/a.wav"]] {
+        let audio = recordings(&pair);
+        let said = fail("extract-features", &[text(audio.path()), text(&target.path().join("t"))]);
+        assert!(said.contains("would both become"), "{said}");
+    }
+    assert!(!target.path().join("t").exists());
+    let audio = recordings(&["train/a.wav", "train/a.b.wav", "test/c.wav"]);
+    fs::copy("tests/data/decode/mono.ogg", audio.path().join("train/a.ogg")).unwrap();
+    succeed("extract-features", &[text(audio.path()), text(target.path()), "--keep-extension"]);
+    let expected = ["test/c.wav.feat.npz", "train/a.b.wav.feat.npz", "train/a.ogg.feat.npz", "train/a.wav.feat.npz"];
+    assert_eq!(features(target.path()), expected);
+}
+
+#[test]
+fn the_number_of_failures_can_be_limited_and_the_counts_add_up() {
+    let audio = recordings(&["train/a.wav", "train/z.wav", "test/y.wav"]);
+    for name in ["train/b.wav", "train/c.wav", "train/d.wav"] {
+        fs::write(audio.path().join(name), "no sound").unwrap();
+    }
+    let target = TempDir::new().unwrap();
+    let flags = [text(audio.path()), text(target.path()), "--jobs", "1"];
+    let said = run("extract-features", &[&flags[..], &["--max-errors", "2"]].concat());
+    assert!(said.out.contains("2 failed") && said.out.starts_with("6 recordings"), "{}", said.out);
+    let counts: Vec<usize> = said.out.split_whitespace().filter_map(|word| word.parse().ok()).take(5).collect();
+    assert_eq!(counts[0], counts[1..].iter().sum::<usize>(), "{}", said.out);
+    assert!(counts[4] > 0, "{}", said.out);
+    let said = run("extract-features", &flags);
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    assert!(said.out.contains("3 failed, 0 not done"), "{}", said.out);
+    let said = run("extract-features", &[&flags[..], &["--fail-fast", "--quiet"]].concat());
+    assert_eq!((said.code, said.out.as_str(), said.err.matches("error:").count()), (Some(3), "", 1), "{}", said.err);
+}
+
+#[test]
+fn a_target_that_cannot_be_written_stops_the_run_and_is_named() {
+    let audio = recordings(&["train/a.wav", "train/b.wav", "test/c.wav"]);
+    let target = TempDir::new().unwrap();
+    fs::write(target.path().join("train"), "a file in the way").unwrap();
+    let said = run("extract-features", &[text(audio.path()), text(target.path()), "--jobs", "1"]);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    let errors: Vec<&str> = said.err.lines().filter(|line| line.starts_with("error:")).collect();
+    assert!(errors.len() == 1 && errors[0].contains("train"), "{}", said.err);
+}
+
+#[test]
+fn names_need_not_be_text_and_what_is_no_file_is_skipped_by_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let long = "n".repeat(246);
+    let audio = recordings(&["train/-dash.wav", "train/two\nlines.wav", &format!("test/{long}.wav")]);
+    let plain = audio.path().join("train/-dash.wav");
+    fs::copy(&plain, audio.path().join("train").join(std::ffi::OsStr::from_bytes(b"caf\xe9.wav"))).unwrap();
+    fs::copy(&plain, audio.path().join(format!("test/{}.wav", "m".repeat(251)))).unwrap();
+    let pipe = audio.path().join("train/pipe.wav");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let target = TempDir::new().unwrap();
+    let paths = [text(audio.path()), text(target.path())];
+    let said = run("extract-features", &paths);
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    assert!(said.out.contains("5 recordings: 4 feature files written, 0 current, 1 failed"), "{}", said.out);
+    assert!(said.err.contains("pipe.wav: is not a regular file: skipped"), "{}", said.err);
+    assert!(said.err.contains("260 bytes"), "{}", said.err);
+    assert!(target.path().join("train").join(std::ffi::OsStr::from_bytes(b"caf\xe9.feat.npz")).exists());
+    assert!(run("extract-features", &paths).out.contains("0 feature files written, 4 current, 1 failed"));
+}
+
+#[test]
+fn silence_and_sounds_beyond_the_limit_are_named() {
+    let audio = recordings(&["train/fine.wav", "test/fine.wav"]);
+    let silent = Waveform { samples: vec![0.0; 4000], sample_rate: 16_000 };
+    silent.write(&audio.path().join("train/silent.wav")).unwrap();
+    let target = TempDir::new().unwrap();
+    let said = run("extract-features", &[text(audio.path()), text(target.path())]);
+    assert_eq!(said.code, Some(3));
+    assert!(said.err.contains("silent.wav: is silent throughout"), "{}", said.err);
+    let flags = [text(audio.path()), text(target.path()), "--overwrite", "--max-hours-per-file", "0.0001"];
+    let said = fail("extract-features", &flags);
+    assert!(said.contains("train/fine.wav: lasts longer than 360ms"), "{said}");
+}
+
+#[test]
+fn shards_share_a_target_and_together_do_everything_once() {
+    let audio = recordings(&["train/1.wav", "train/2.wav", "train/3.wav", "test/4.wav", "test/5.wav"]);
+    let target = TempDir::new().unwrap();
+    let paths = [text(audio.path()), text(target.path())];
+    for (shard, count) in [("1/2", 3), ("2/2", 2)] {
+        let said = succeed("extract-features", &[&paths[..], &["--shard", shard]].concat());
+        assert!(said.contains(&format!("{count} feature files written, 0 current")), "{said}");
+    }
+    assert!(succeed("extract-features", &paths).contains("0 feature files written, 5 current"));
+    assert_eq!(run("extract-features", &[&paths[..], &["--shard", "3/2"]].concat()).code, Some(2));
+}
+
+#[test]
+fn arrays_can_be_left_out_and_readers_say_what_is_missing() {
+    let audio = recordings(&["train/1.wav", "test/2.wav"]);
+    let target = TempDir::new().unwrap();
+    let paths = [text(audio.path()), text(target.path())];
+    succeed("extract-features", &[&paths[..], &["--only", "logmel"]].concat());
+    let path = target.path().join("train/1.feat.npz");
+    assert!(FeatureFile::read_logmel(&path).is_ok());
+    let said = FeatureFile::read_spectra(&path).unwrap_err().to_string();
+    assert!(said.contains("array logspec: is missing") && said.contains("with all arrays"), "{said}");
+    succeed("extract-features", &[&paths[..], &["--overwrite", "--no-au"]].concat());
+    assert!(FeatureFile::read_spectra(&path).is_ok() && FeatureFile::read(&path).is_err());
 }
 
 #[test]

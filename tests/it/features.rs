@@ -295,6 +295,37 @@ fn files_that_are_no_feature_files_are_errors_that_say_what_is_wrong() {
 }
 
 #[test]
+fn a_small_file_that_unpacks_to_a_large_array_is_refused_before_it_is_unpacked() {
+    use std::io::Write;
+    use zip::write::SimpleFileOptions;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.feat.npz");
+    let write = |frames: usize| {
+        let mut zip = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+        let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+        zip.start_file("meta.npy", options).unwrap();
+        let meta = serde_json::to_vec(&some_features().meta).unwrap();
+        write_npy(&mut zip, &format!("'descr': '|u1', 'fortran_order': False, 'shape': ({},)", meta.len()), &meta);
+        zip.start_file("logmel.npy", options).unwrap();
+        let header = format!("'descr': '<f4', 'fortran_order': False, 'shape': ({frames}, 80)");
+        write_npy(&mut zip, &header, &vec![0; frames * 80 * 4]);
+        zip.finish().unwrap();
+    };
+    fn write_npy(zip: &mut impl Write, header: &str, values: &[u8]) {
+        zip.write_all(b"\x93NUMPY\x01\x00").unwrap();
+        zip.write_all(&(header.len() as u16 + 2).to_le_bytes()).unwrap();
+        zip.write_all(format!("{{{header}}}").as_bytes()).unwrap();
+        zip.write_all(values).unwrap();
+    }
+    let said = || FeatureFile::read_logmel(&path).unwrap_err().to_string();
+    write(250_000);
+    assert!(fs::metadata(&path).unwrap().len() < 200_000);
+    assert!(said().contains("logmel") && said().contains("which no spectra do"), "{}", said());
+    write(1_000);
+    assert!(said().contains("[1000, 80]") && said().contains("description"), "{}", said());
+}
+
+#[test]
 fn damaged_feature_files_are_errors_however_they_are_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.feat.npz");
@@ -382,7 +413,7 @@ fn speakers_are_split_as_wholes() {
 fn folders_that_cannot_be_planned_are_refused_before_any_work() {
     let options = PlanOptions::default();
     assert!(refusal(Path::new("/nowhere"), &options).contains("does not exist"));
-    assert!(refusal(tree(&["a.txt"]).path(), &options).contains("no .wav or .ogg"));
+    assert!(refusal(tree(&["a.txt"]).path(), &options).contains("no .wav, .ogg, .flac or .mp3"));
     let both = refusal(tree(&["train/a.wav", "train/a.ogg"]).path(), &options);
     assert!(both.contains("a.wav") && both.contains("a.ogg"), "{both}");
     let folder = tree(&["a.wav"]);
