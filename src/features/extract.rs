@@ -8,6 +8,7 @@ use crate::dsp::emphasis::pre_emphasis;
 use crate::dsp::mel::MelFilterbank;
 use crate::dsp::stft::Stft;
 use crate::dsp::trim::trim_silence;
+use crate::kernels::math::{Work, ln, vectorized};
 use crate::{Error, Result};
 
 /// Added after clipping, as the original workshop did.
@@ -88,15 +89,37 @@ impl FeatureExtractor {
         let mut logspec = Array2::zeros((frames, self.stft.bins()));
         let mut logmel = Array2::zeros((frames, self.filterbank.n_mels()));
         let mut power = vec![0.0; self.stft.bins()];
+        let mut sums = vec![0.0; self.filterbank.n_mels()];
         let clip = self.config.clip_before_log as f32;
-        let log = |power: f64| ((power as f32).max(clip) + LOG_OFFSET).ln();
         self.stft.for_each_frame(signal, &mut self.stft.scratch(), |t, spectrum| {
             power.iter_mut().zip(spectrum).for_each(|(p, bin)| *p = bin.norm_sqr());
-            logspec.row_mut(t).iter_mut().zip(&power).for_each(|(out, &p)| *out = log(p));
-            let bands = self.filterbank.bands().iter();
-            logmel.row_mut(t).iter_mut().zip(bands).for_each(|(out, band)| *out = log(band.weigh(&power)));
+            sums.iter_mut().zip(self.filterbank.bands()).for_each(|(sum, band)| *sum = band.weigh(&power));
+            for (mut row, powers) in [(logspec.row_mut(t), &power), (logmel.row_mut(t), &sums)] {
+                let out = row.as_slice_mut().expect("rows of arrays just made are contiguous");
+                vectorized(Logarithms { powers, clip, out });
+            }
         });
         (logspec, logmel)
+    }
+}
+
+/// The logarithm of each power, clipped: for vector instructions.
+struct Logarithms<'a> {
+    powers: &'a [f64],
+    clip: f32,
+    out: &'a mut [f32],
+}
+
+impl Work for Logarithms<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (out, &power) in self.out.iter_mut().zip(self.powers) {
+            let clipped = (power as f32).max(self.clip) + LOG_OFFSET;
+            // What is beyond f32 must show: `ln` gives a number for infinity too.
+            *out = ln(clipped) + 0.0 * clipped;
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Elementary functions that the compiler can run on whole vectors, and the switch to the machine's vector instructions.
 
-pub(super) use pulp::NullaryFnOnce as Work;
+pub(crate) use pulp::NullaryFnOnce as Work;
 
 /// Runs `work`, compiled for the widest vector instructions of this machine. A closure must be small: one that the compiler
 /// does not inline is compiled for the oldest machine. Larger work is a type of its own, whose `call` is always inlined.
 #[inline(always)]
-pub(super) fn vectorized<W: Work>(work: W) -> W::Output {
+pub(crate) fn vectorized<W: Work>(work: W) -> W::Output {
     pulp::Arch::new().dispatch(work)
 }
 
@@ -52,7 +52,7 @@ pub(super) fn softplus(x: f32) -> f32 {
 
 /// Natural logarithm of a positive normal number, to 2e-7 relative or absolute, whichever is larger.
 #[inline(always)]
-pub(super) fn ln(x: f32) -> f32 {
+pub(crate) fn ln(x: f32) -> f32 {
     let bits = x.to_bits() as i32;
     // The power of two that brings x into 0.707..1.414.
     let exponent = (bits - 0x3f35_04f3) >> 23;

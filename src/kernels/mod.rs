@@ -13,7 +13,7 @@ mod dense;
 mod grid;
 mod highway;
 mod loss;
-mod math;
+pub(crate) mod math;
 mod matrix;
 mod memory;
 mod norm;
