@@ -183,26 +183,81 @@ fn deactivate(gradient: &[f32], output: &[f32], from: &Layout, to: &Layout, slop
     (result, bias)
 }
 
-/// Strided convolution with bias and leaky ReLU.
+/// Which way a convolution goes, with the layout that both its ends have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// From the fine grid to the coarse one; padded.
+    Down,
+    /// From the coarse grid to the fine one; shared.
+    Up,
+}
+
+impl Way {
+    fn layout(self) -> fn(usize, usize, usize, usize) -> Layout {
+        match self {
+            Self::Down => Layout::padded,
+            Self::Up => Layout::shared,
+        }
+    }
+
+    fn back(self) -> Self {
+        match self {
+            Self::Down => Self::Up,
+            Self::Up => Self::Down,
+        }
+    }
+}
+
+/// Strided convolution, transposed or not, with bias and leaky ReLU.
 #[derive(Clone, Debug)]
 struct Convolve {
     grid: Grid,
+    way: Way,
     slope: f32,
+}
+
+impl Convolve {
+    /// The grid that `way` leads to.
+    fn end(&self, way: Way, layout: fn(usize, usize, usize, usize) -> Layout) -> Layout {
+        match way {
+            Way::Down => self.grid.coarse_layout(layout),
+            Way::Up => self.grid.fine_layout(layout),
+        }
+    }
+
+    fn weights(&self, way: Way, weight: &[f32]) -> Vec<f32> {
+        match way {
+            Way::Down => self.grid.gathering(weight),
+            Way::Up => self.grid.spreading(weight),
+        }
+    }
+
+    /// [`Grid::gather`] or [`Grid::spread`]; the weights are those of `way`.
+    fn product(&self, way: Way, x: &[f32], weights: &[f32], at: (usize, usize, usize), out: &mut [f32]) {
+        let (row, first, samples) = at;
+        match way {
+            Way::Down => self.grid.gather(x, weights, row, first, samples, out),
+            Way::Up => self.grid.spread(x, weights, row, first, samples, out),
+        }
+    }
 }
 
 impl Kernel<3> for Convolve {
     type Saved = ();
 
     fn forward(&self, [x, weight, bias]: [&[f32]; 3]) -> (Vec<f32>, Vec<usize>, ()) {
-        let grid = &self.grid;
-        let weights = grid.gathering(weight);
-        let layout = grid.coarse_layout(Layout::padded);
-        let stored = grid.columns + 1;
+        let weights = self.weights(self.way, weight);
+        let layout = self.end(self.way, self.way.layout());
+        // Columns of a sample as the product leaves them, and those before the first real one.
+        let (stored, skip) = match self.way {
+            Way::Down => (layout.columns + 1, 0),
+            Way::Up => (layout.columns + 2, 1),
+        };
         let output = fill(&layout, |row, first, values| {
             let samples = values.len() / (layout.stored * layout.channels);
-            let mut sums = vec![0.0; samples * stored * grid.coarse];
-            grid.gather(x, &weights, row, first, samples, &mut sums);
-            activate(&sums, 0, stored, bias, self.slope, &layout, values);
+            let mut sums = vec![0.0; samples * stored * layout.channels];
+            self.product(self.way, x, &weights, (row, first, samples), &mut sums);
+            activate(&sums, skip, stored, bias, self.slope, &layout, values);
         });
         (output, layout.shape(), ())
     }
@@ -215,65 +270,22 @@ impl Kernel<3> for Convolve {
         gradient: &[f32],
         wanted: [bool; 3],
     ) -> [Option<Vec<f32>>; 3] {
-        let grid = &self.grid;
-        let (from, to) = (grid.coarse_layout(Layout::padded), grid.coarse_layout(Layout::shared));
+        let (way, back) = (self.way, self.way.back());
+        let (from, to) = (self.end(way, way.layout()), self.end(way, back.layout()));
         let (d, bias) = deactivate(gradient, output, &from, &to, self.slope);
         let for_x = wanted[0].then(|| {
-            let weights = grid.spreading(weight);
-            let layout = grid.fine_layout(Layout::padded);
+            let weights = self.weights(back, weight);
+            let layout = self.end(back, way.layout());
             fill(&layout, |row, first, values| {
                 let samples = values.len() / (layout.stored * layout.channels);
-                grid.spread(&d, &weights, row, first, samples, values);
+                self.product(back, &d, &weights, (row, first, samples), values);
             })
         });
-        [for_x, wanted[1].then(|| grid.correlate(x, &d)), Some(bias)]
-    }
-}
-
-/// Transposed strided convolution with bias and leaky ReLU.
-#[derive(Clone, Debug)]
-struct Deconvolve {
-    grid: Grid,
-    slope: f32,
-}
-
-impl Kernel<3> for Deconvolve {
-    type Saved = ();
-
-    fn forward(&self, [x, weight, bias]: [&[f32]; 3]) -> (Vec<f32>, Vec<usize>, ()) {
-        let grid = &self.grid;
-        let weights = grid.spreading(weight);
-        let layout = grid.fine_layout(Layout::shared);
-        let stored = 2 * grid.columns + 2;
-        let output = fill(&layout, |row, first, values| {
-            let samples = values.len() / (layout.stored * layout.channels);
-            let mut sums = vec![0.0; samples * stored * grid.fine];
-            grid.spread(x, &weights, row, first, samples, &mut sums);
-            activate(&sums, 1, stored, bias, self.slope, &layout, values);
+        let for_weight = wanted[1].then(|| match way {
+            Way::Down => self.grid.correlate(x, &d),
+            Way::Up => self.grid.correlate(&d, x),
         });
-        (output, layout.shape(), ())
-    }
-
-    fn backward(
-        &self,
-        [x, weight, _]: [&[f32]; 3],
-        output: &[f32],
-        _: &(),
-        gradient: &[f32],
-        wanted: [bool; 3],
-    ) -> [Option<Vec<f32>>; 3] {
-        let grid = &self.grid;
-        let (from, to) = (grid.fine_layout(Layout::shared), grid.fine_layout(Layout::padded));
-        let (d, bias) = deactivate(gradient, output, &from, &to, self.slope);
-        let for_x = wanted[0].then(|| {
-            let weights = grid.gathering(weight);
-            let layout = grid.coarse_layout(Layout::shared);
-            fill(&layout, |row, first, values| {
-                let samples = values.len() / (layout.stored * layout.channels);
-                grid.gather(&d, &weights, row, first, samples, values);
-            })
-        });
-        [for_x, wanted[1].then(|| grid.correlate(&d, x)), Some(bias)]
+        [for_x, for_weight, Some(bias)]
     }
 }
 
@@ -282,7 +294,7 @@ impl Kernel<3> for Deconvolve {
 /// # Shapes
 /// `x` on the padded fine grid, `weight` `[coarse, fine, row taps, 4]`, `bias` `[coarse]` to the padded coarse grid.
 pub(crate) fn convolve(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, grid: Grid, slope: f64) -> Tensor<4> {
-    apply(Convolve { grid, slope: slope as f32 }, [x.into(), weight.into(), bias.into()]).0
+    apply(Convolve { grid, way: Way::Down, slope: slope as f32 }, [x.into(), weight.into(), bias.into()]).0
 }
 
 /// Transposed convolution with bias and leaky ReLU (`slope` 1: none).
@@ -290,5 +302,5 @@ pub(crate) fn convolve(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, grid: G
 /// # Shapes
 /// `x` on the shared coarse grid, `weight` `[coarse, fine, row taps, 4]`, `bias` `[fine]` to the shared fine grid.
 pub(crate) fn deconvolve(x: Tensor<3>, weight: Tensor<4>, bias: Tensor<1>, grid: Grid, slope: f64) -> Tensor<3> {
-    apply(Deconvolve { grid, slope: slope as f32 }, [x.into(), weight.into(), bias.into()]).0
+    apply(Convolve { grid, way: Way::Up, slope: slope as f32 }, [x.into(), weight.into(), bias.into()]).0
 }
