@@ -292,13 +292,16 @@ impl Run<'_> {
         let left = work.len() - written - failed;
         let failed = failed + unreadable;
         let seconds = started.elapsed().as_secs_f64();
+        let speed = if written == 0 {
+            String::new() // nothing to be fast at
+        } else {
+            let (minutes, rate) = (audio.as_secs_f64() / 60.0, audio.as_secs_f64() / seconds.max(1e-9));
+            format!(", from {minutes:.1} minutes of audio in {seconds:.1} s ({rate:.0} x real time)")
+        };
         args.say(format_args!(
-            "{} recordings: {written} feature files written, {current} current, {failed} failed, {left} not done; in {}, from \
-             {:.1} minutes of audio in {seconds:.1} s ({:.0} x real time)",
+            "{} recordings: {written} feature files written, {current} current, {failed} failed, {left} not done; in {}{speed}",
             work.len() + current + unreadable,
             args.target_dir.display(),
-            audio.as_secs_f64() / 60.0,
-            audio.as_secs_f64() / seconds.max(1e-9),
         ));
         if let Some(fatal) = fatal {
             return Err(fatal);

@@ -42,8 +42,9 @@ pub fn run(body: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
 /// As [`run`], with this crate's messages from `level` on.
 pub fn run_at(level: &str, body: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
     let quieter = if level == "error" { level } else { "warn" };
+    // Symphonia logs what it then returns as an error, without the file's name.
     let filter = EnvFilter::try_from_env("VAE_WORKSHOP_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("{quieter},vae_workshop={level}")));
+        .unwrap_or_else(|_| EnvFilter::new(format!("{quieter},vae_workshop={level},symphonia=off")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
