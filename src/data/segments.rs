@@ -88,16 +88,16 @@ fn items_of(file: usize, frames: usize, offset: usize, segment: usize) -> impl I
 ///
 /// # Shapes
 /// `[frames, mels]` to that many segments of `[segment_frames, mels]`, which together cover every frame.
-pub fn cut_segments(spectrum: ArrayView2<f32>, segment_frames: usize, hop: usize) -> Vec<Array2<f32>> {
+pub fn cut_segments(
+    spectrum: ArrayView2<'_, f32>,
+    segment_frames: usize,
+    hop: usize,
+) -> impl Iterator<Item = Array2<f32>> {
     let (frames, mels) = spectrum.dim();
     let count = frames.saturating_sub(segment_frames).div_ceil(hop) + 1;
-    (0..count)
-        .map(|index| {
-            Array2::from_shape_fn((segment_frames, mels), |(t, band)| {
-                spectrum[[(index * hop + t).min(frames - 1), band]]
-            })
-        })
-        .collect()
+    (0..count).map(move |index| {
+        Array2::from_shape_fn((segment_frames, mels), |(t, band)| spectrum[[(index * hop + t).min(frames - 1), band]])
+    })
 }
 
 #[cfg(test)]
@@ -108,7 +108,7 @@ mod tests {
     fn segments_cover_every_frame_and_repeat_the_last_one_at_the_end() {
         for frames in [1, 9, 10, 11, 20, 21, 47] {
             let spectrum = Array2::from_shape_fn((frames, 3), |(t, _)| t as f32);
-            let segments = cut_segments(spectrum.view(), 20, 10);
+            let segments: Vec<_> = cut_segments(spectrum.view(), 20, 10).collect();
             let covered = (segments.len() - 1) * 10 + 20;
             assert!(covered >= frames && covered < frames.max(20) + 10, "{frames} frames: {covered} covered");
             for (index, segment) in segments.iter().enumerate() {

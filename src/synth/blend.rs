@@ -2,34 +2,48 @@
 
 use ndarray::{Array2, ArrayView2, Axis};
 
-/// Cross-fades segments that begin every `hop` frames.
+/// Cross-fades segments that begin every `hop` frames, one at a time.
 ///
 /// Each frame is the mean of the segments that cover it, weighted by a triangle over the segment, so that a segment fades in
 /// while the one before fades out.
-///
-/// # Shapes
-/// Segments of `[segment_frames, mels]` to `[frames, mels]`.
-///
-/// # Panics
-/// If there is no segment, or they do not cover `frames`.
-pub(super) fn cross_fade(segments: &[Array2<f32>], hop: usize, frames: usize) -> Array2<f32> {
-    let (length, mels) = segments.first().expect("at least one segment").dim();
-    let covered = (segments.len() - 1) * hop + length;
-    assert!(hop <= length && frames <= covered, "{frames} frames, but the segments cover {covered}");
-    let mut sum = Array2::<f32>::zeros((covered, mels));
-    let mut weights = vec![0.0f32; covered];
-    for (index, segment) in segments.iter().enumerate() {
-        for (t, frame) in segment.axis_iter(Axis(0)).enumerate() {
+pub(super) struct CrossFade {
+    /// Of the weighted frames, `[frames, mels]`.
+    sum: Array2<f32>,
+    weights: Vec<f32>,
+    hop: usize,
+    /// Where the next segment begins.
+    start: usize,
+}
+
+impl CrossFade {
+    /// For `frames` frames of `mels` bands.
+    pub fn new(frames: usize, mels: usize, hop: usize) -> Self {
+        Self { sum: Array2::zeros((frames, mels)), weights: vec![0.0; frames], hop, start: 0 }
+    }
+
+    /// The next segment, `[segment_frames, mels]`; what lies beyond the last frame is left out.
+    pub fn add(&mut self, segment: ArrayView2<f32>) {
+        let length = segment.nrows();
+        for (t, frame) in segment.axis_iter(Axis(0)).enumerate().take(self.weights.len().saturating_sub(self.start)) {
             let weight = (t.min(length - 1 - t) + 1) as f32;
-            sum.row_mut(index * hop + t).scaled_add(weight, &frame);
-            weights[index * hop + t] += weight;
+            self.sum.row_mut(self.start + t).scaled_add(weight, &frame);
+            self.weights[self.start + t] += weight;
         }
+        self.start += self.hop;
     }
-    for (mut frame, weight) in sum.rows_mut().into_iter().zip(weights) {
-        frame /= weight;
+
+    /// # Shapes
+    /// `[frames, mels]`
+    ///
+    /// # Panics
+    /// If the segments do not cover every frame.
+    pub fn finish(mut self) -> Array2<f32> {
+        for (t, (mut frame, weight)) in self.sum.rows_mut().into_iter().zip(self.weights).enumerate() {
+            assert!(weight > 0.0, "no segment covers frame {t}");
+            frame /= weight;
+        }
+        self.sum
     }
-    sum.slice_axis_inplace(Axis(0), (0..frames).into());
-    sum
 }
 
 /// Pearson correlation of two spectrograms with each band's mean removed: 1 for equal shapes, near 0 for unrelated ones.
@@ -58,12 +72,19 @@ mod tests {
     use super::*;
     use crate::data::cut_segments;
 
+    fn cross_fade(segments: impl Iterator<Item = Array2<f32>>, frames: usize) -> Array2<f32> {
+        let mut fade: Option<CrossFade> = None;
+        for segment in segments {
+            fade.get_or_insert_with(|| CrossFade::new(frames, segment.ncols(), 10)).add(segment.view());
+        }
+        fade.expect("at least one segment").finish()
+    }
+
     #[test]
     fn cutting_and_cross_fading_gives_the_spectrogram_back() {
         for frames in [1, 19, 20, 33, 200] {
             let spectrum = Array2::from_shape_fn((frames, 4), |(t, band)| ((t * 7 + band * 3) % 11) as f32);
-            let segments = cut_segments(spectrum.view(), 20, 10);
-            let back = cross_fade(&segments, 10, frames);
+            let back = cross_fade(cut_segments(spectrum.view(), 20, 10), frames);
             assert_eq!(back.dim(), spectrum.dim());
             assert!(back.iter().zip(&spectrum).all(|(a, b)| (a - b).abs() < 1e-5), "{frames} frames");
         }
@@ -71,8 +92,7 @@ mod tests {
 
     #[test]
     fn a_step_between_segments_becomes_a_ramp() {
-        let segments: Vec<_> = [0.0, 1.0, 0.0].map(|value| Array2::from_elem((20, 1), value)).to_vec();
-        let faded = cross_fade(&segments, 10, 40);
+        let faded = cross_fade([0.0, 1.0, 0.0].into_iter().map(|value| Array2::from_elem((20, 1), value)), 40);
         let largest = (1..40).map(|t| (faded[[t, 0]] - faded[[t - 1, 0]]).abs()).fold(0.0, f32::max);
         assert!(largest < 0.11, "the largest jump is {largest}");
     }

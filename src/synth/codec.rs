@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
 use rand::Rng;
 use rand_distr::StandardNormal;
 use sha2::{Digest, Sha256};
 
-use super::blend::cross_fade;
+use super::blend::CrossFade;
 use super::codes::{Codes, CodesMeta};
 use crate::data::{Standardizer, cut_segments};
 use crate::features::FeatureConfig;
@@ -16,7 +16,7 @@ use crate::models::{Vae, VaeConfig};
 use crate::run::{Checkpoint, load_parameters, values};
 use crate::{Error, Result, random};
 
-/// Segments computed at once.
+/// Segments computed at once, so that memory for them does not grow with the sound.
 const BATCH: usize = 256;
 
 /// A trained VAE with the statistics and the feature configuration of its run.
@@ -77,18 +77,18 @@ impl VaeCodec {
     /// If it has no frame or another number of bands.
     pub fn encode(&self, logmel: ArrayView2<f32>, gain: f64) -> Codes {
         let meta = self.meta(logmel.nrows(), gain);
-        let standardized = self.standardizer.apply(logmel);
-        let segments = cut_segments(standardized.view(), meta.segment_frames, meta.hop);
+        let mut segments = cut_segments(logmel, meta.segment_frames, meta.hop);
         let (mut mean, mut scale) = (Vec::new(), Vec::new());
-        for batch in segments.chunks(BATCH) {
-            let flat: Vec<f32> = batch.iter().flatten().copied().collect();
-            let x = TensorData::new(flat, [batch.len(), self.config.segment_frames(), self.config.n_mels()]);
+        for first in (0..meta.segments()).step_by(BATCH) {
+            let count = BATCH.min(meta.segments() - first);
+            let batch = segments.by_ref().take(count).flat_map(|segment| self.standardizer.apply(segment.view()));
+            let x = TensorData::new(batch.collect(), [count, self.config.segment_frames(), self.config.n_mels()]);
             let posterior = self.model.encode(Tensor::from_data(x, &self.device));
             scale.extend(values(posterior.scale()));
             mean.extend(values(posterior.mean));
         }
         let matrix = |values| {
-            Array2::from_shape_vec((segments.len(), self.config.latents()), values).expect("one row a segment")
+            Array2::from_shape_vec((meta.segments(), self.config.latents()), values).expect("one row a segment")
         };
         Codes { mean: matrix(mean), scale: matrix(scale), meta }
     }
@@ -106,27 +106,24 @@ impl VaeCodec {
     pub fn decode(&self, codes: &Codes) -> Result<Array2<f32>> {
         self.require(codes)?;
         let (frames, mels) = (self.config.segment_frames(), self.config.n_mels());
-        let mut segments = Vec::with_capacity(codes.mean.nrows());
-        for batch in codes.mean.axis_chunks_iter(ndarray::Axis(0), BATCH) {
+        let mut fade = CrossFade::new(codes.meta.frames, mels, codes.meta.hop);
+        for batch in codes.mean.axis_chunks_iter(Axis(0), BATCH) {
             let flat: Vec<f32> = batch.iter().copied().collect();
             let z = TensorData::new(flat, [batch.nrows(), self.config.latents()]);
             let mean = values(self.model.decode(Tensor::from_data(z, &self.device)).mean);
-            segments.extend(
-                mean.chunks_exact(frames * mels).map(|segment| {
-                    Array2::from_shape_vec((frames, mels), segment.to_vec()).expect("a segment's values")
-                }),
-            );
+            let segments =
+                ArrayView3::from_shape((batch.nrows(), frames, mels), &mean).expect("the tensor's own shape");
+            segments.outer_iter().for_each(|segment| fade.add(segment));
         }
-        Ok(self.standardizer.undo(cross_fade(&segments, codes.meta.hop, codes.meta.frames).view()))
+        Ok(self.standardizer.undo(fade.finish().view()))
     }
 
     /// Codes drawn from the prior, each segment on its own.
     pub fn sample(&self, frames: usize, seed: u64) -> Codes {
         let meta = self.meta(frames, 1.0);
-        let segments = frames.saturating_sub(meta.segment_frames).div_ceil(meta.hop) + 1;
         let rng = random::stream(seed, "prior", 0);
-        let values = rng.sample_iter(StandardNormal).take(segments * self.config.latents()).collect();
-        let mean = Array2::from_shape_vec((segments, self.config.latents()), values).expect("one row a segment");
+        let values = rng.sample_iter(StandardNormal).take(meta.segments() * self.config.latents()).collect();
+        let mean = Array2::from_shape_vec((meta.segments(), self.config.latents()), values).expect("one row a segment");
         Codes { scale: Array2::zeros(mean.dim()), mean, meta }
     }
 

@@ -92,10 +92,14 @@ impl Codes {
 }
 
 impl CodesMeta {
-    /// Whether this many segments hold the frames: the last one begins before their end, and ends at it or after it.
+    /// How many segments hold the frames: the last one begins before their end, and ends at it or after it.
+    pub(super) fn segments(&self) -> usize {
+        self.frames.saturating_sub(self.segment_frames).div_ceil(self.hop) + 1
+    }
+
+    /// Whether it is possible, and so many segments hold the frames.
     fn fits(&self, segments: usize) -> bool {
-        let Some(before_last) = segments.checked_sub(1) else { return false };
         let hops = (1..=self.segment_frames).contains(&self.hop) && self.segment_frames <= MOST_FRAMES;
-        hops && self.frames > 0 && self.frames.saturating_sub(self.segment_frames).div_ceil(self.hop) == before_last
+        hops && self.frames > 0 && self.segments() == segments
     }
 }
