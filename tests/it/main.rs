@@ -9,6 +9,7 @@ mod extract;
 mod faults;
 mod features;
 mod kernels;
+mod latents;
 mod lstm;
 mod models;
 mod outputs;
