@@ -2,23 +2,36 @@
 
 use std::path::Path;
 
+use ndarray::Array2;
+
 use crate::audio::Waveform;
 use crate::data::require_same;
-use crate::features::{FeatureConfig, FeatureExtractor, FeatureFile, Features, is_features};
+use crate::features::{FeatureConfig, FeatureExtractor, FeatureFile, FeatureMeta, Features, is_features};
 use crate::{Error, Result};
+
+/// What synthesis wants to know of a sound.
+pub struct Source {
+    /// Natural logarithm of its mel spectrum: `[frames, n_filterbank]`.
+    pub logmel: Array2<f32>,
+    /// How it was made.
+    pub meta: FeatureMeta,
+}
 
 /// The features of a `.wav`, `.ogg`, `.flac`, `.mp3` or `.feat.npz` file, in the configuration of a run.
 ///
 /// # Errors
 /// If the file cannot be read, or holds features of another configuration.
-pub fn read_features(path: &Path, config: &FeatureConfig, of: &Path) -> Result<Features> {
+pub fn read_features(path: &Path, config: &FeatureConfig, of: &Path) -> Result<Source> {
     if is_features(path) {
-        let features = FeatureFile::read(path)?;
-        require_same(config, &features.meta.config, of, path)?;
-        return Ok(features);
+        // The linear spectrum and the samples are most of a file, and it may well be without them.
+        let (logmel, meta) = FeatureFile::read_logmel(path)?;
+        require_same(config, &meta.config, of, path)?;
+        return Ok(Source { logmel, meta });
     }
     let waveform = Waveform::read(path)?;
-    FeatureExtractor::new(config.clone())?.extract(&waveform).map_err(|error| Error::file(path, error))
+    let extractor = FeatureExtractor::new(config.clone())?;
+    let Features { logmel, meta, .. } = extractor.extract(&waveform).map_err(|error| Error::file(path, error))?;
+    Ok(Source { logmel, meta })
 }
 
 /// The configuration of a feature file, the default one for audio: what to use where no run says it.

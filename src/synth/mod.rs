@@ -17,7 +17,7 @@ pub use blend::band_correlation;
 pub use codec::VaeCodec;
 pub use codes::{Codes, CodesMeta};
 pub use describe::describe;
-pub use input::{own_config, read_features};
+pub use input::{Source, own_config, read_features};
 pub use plan::{Item, Outputs, Plan, Shape, plan, require_ending};
 pub use render::{draw_beside, render};
 pub use vocoder::{Vocoder, VocoderConfig};

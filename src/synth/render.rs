@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// `[frames, mels]` in and out; there may be a frame more or less.
 ///
 /// # Errors
-/// As [`Vocoder::sound`], and [`Error::Io`] if the file or its folder cannot be written.
+/// As [`Vocoder::sound`], if the sound would be beyond f32, and [`Error::Io`] if the file or its folder cannot be written.
 pub fn render(
     vocoder: &Vocoder,
     logmel: ArrayView2<f32>,
@@ -26,6 +26,12 @@ pub fn render(
     output: &Path,
 ) -> Result<Array2<f32>> {
     let sound = vocoder.sound(logmel, gain).map_err(|error| Error::file(source, error))?;
+    if !sound.samples.iter().all(|sample| sample.is_finite()) {
+        let loudest = logmel.iter().fold(f32::NEG_INFINITY, |most, &value| most.max(value));
+        let message =
+            format!("decodes to a log-mel of {loudest}, which is beyond any sound: codes nearer to 0 are needed");
+        return Err(Error::file(source, message));
+    }
     create_parent(output)?;
     sound.write(output)?;
     let as_is = FeatureConfig { trim_silence_db: None, ..vocoder.features().clone() };
