@@ -9,8 +9,8 @@ use vae_workshop::cli;
 use vae_workshop::cli::synth::{PathFlags, SoundFlags, VaeFlag, for_each};
 use vae_workshop::cli::train::DeviceFlags;
 use vae_workshop::synth::{
-    Codes, Item, Shape, VaeCodec, Vocoder, band_correlation, describe, draw_beside, own_config, read_features, render,
-    require_ending,
+    Codes, Item, PriorConfig, Shape, VaeCodec, Vocoder, band_correlation, describe, draw_beside, own_config,
+    read_features, render, require_ending,
 };
 use vae_workshop::{Error, Result};
 
@@ -52,6 +52,12 @@ enum Command {
         /// Length of the sound.
         #[arg(long, default_value_t = 3.0)]
         seconds: f64,
+        /// Seconds in which codes change; 0 draws each on its own, without transitions as speech has them.
+        #[arg(long, default_value_t = PriorConfig::default().smoothness, value_name = "SECONDS")]
+        smoothness: f64,
+        /// Scale of the codes: less than 1 is nearer to the average sound, more is stranger.
+        #[arg(long, default_value_t = PriorConfig::default().temperature, value_name = "SCALE")]
+        temperature: f64,
         /// A .wav file, which is replaced if it is there.
         #[arg(value_name = "OUT")]
         output: PathBuf,
@@ -116,7 +122,9 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Reconstruct { vae, sound, paths } => reconstruct(&vae, &sound, &paths),
         Command::Vocode { sound, paths } => vocode(&sound, &paths),
-        Command::Sample { vae, sound, seconds, output } => sample(&vae, sound, seconds, &output),
+        Command::Sample { vae, sound, seconds, smoothness, temperature, output } => {
+            sample(&vae, sound, seconds, &PriorConfig { smoothness, temperature }, &output)
+        }
         Command::Traverse { vae, sound, latent, range, steps, input, out_dir, overwrite } => {
             let paths = PathFlags { input, output: out_dir, overwrite };
             traverse(&vae, &sound, latent, &values(&range, steps)?, &paths)
@@ -162,15 +170,16 @@ fn vocode(sound: &SoundFlags, paths: &PathFlags) -> Result<ExitCode> {
     })
 }
 
-fn sample(vae: &VaeFlag, mut sound: SoundFlags, seconds: f64, output: &Path) -> Result<ExitCode> {
+fn sample(vae: &VaeFlag, mut sound: SoundFlags, seconds: f64, prior: &PriorConfig, output: &Path) -> Result<ExitCode> {
     cli::require_within("--seconds", seconds, 0.02..=3600.0)?;
+    prior.validate()?;
     sound.validate()?;
     require_ending(output, "wav")?;
     sound.peak = sound.peak.or(Some(0.9)); // no source, so no level to restore
     let (codec, vocoder) = sound.open_with(vae)?;
     let config = codec.features();
     let frames = (seconds * f64::from(config.sample_rate) / config.hop_size as f64).round() as usize + 1;
-    let decoded = codec.decode(&codec.sample(frames, sound.seed))?;
+    let decoded = codec.decode(&codec.sample(frames, prior, sound.seed))?;
     let heard = render(&vocoder, decoded.view(), 1.0, output, output)?;
     draw(&sound, output, &[decoded.view(), heard.view()])?;
     cli::say(format_args!("{}: {seconds} s from the prior", output.display()));

@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
-use rand::Rng;
-use rand_distr::StandardNormal;
 use sha2::{Digest, Sha256};
 
 use super::blend::CrossFade;
 use super::codes::{Codes, CodesMeta};
+use super::prior::PriorConfig;
 use crate::data::{Standardizer, cut_segments};
 use crate::features::FeatureConfig;
 use crate::models::{Vae, VaeConfig};
@@ -118,12 +117,11 @@ impl VaeCodec {
         Ok(self.standardizer.undo(fade.finish().view()))
     }
 
-    /// Codes drawn from the prior, each segment on its own.
-    pub fn sample(&self, frames: usize, seed: u64) -> Codes {
+    /// Codes drawn from the prior.
+    pub fn sample(&self, frames: usize, prior: &PriorConfig, seed: u64) -> Codes {
         let meta = self.meta(frames, 1.0);
-        let rng = random::stream(seed, "prior", 0);
-        let values = rng.sample_iter(StandardNormal).take(meta.segments() * self.config.latents()).collect();
-        let mean = Array2::from_shape_vec((meta.segments(), self.config.latents()), values).expect("one row a segment");
+        let step = (meta.hop * self.features.hop_size) as f64 / f64::from(self.features.sample_rate); // seconds
+        let mean = prior.draw(meta.segments(), self.latents(), step, random::stream(seed, "prior", 0));
         Codes { scale: Array2::zeros(mean.dim()), mean, meta }
     }
 

@@ -10,6 +10,7 @@ mod codes;
 mod describe;
 mod input;
 mod plan;
+mod prior;
 mod render;
 mod vocoder;
 
@@ -19,5 +20,6 @@ pub use codes::{Codes, CodesMeta};
 pub use describe::describe;
 pub use input::{Source, own_config, read_features};
 pub use plan::{Item, Outputs, Plan, Shape, plan, require_ending};
+pub use prior::PriorConfig;
 pub use render::{draw_beside, render};
 pub use vocoder::{Vocoder, VocoderConfig};
