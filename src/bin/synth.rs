@@ -1,4 +1,4 @@
-//! `synth COMMAND`: reconstruct, vocode, sample, traverse, encode, decode, inspect.
+//! `synth COMMAND`: reconstruct, vocode, sample, traverse, edit, interpolate, morph, encode, decode, inspect.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ndarray::{Array2, ArrayView2};
 use vae_workshop::cli;
-use vae_workshop::cli::synth::{PathFlags, SoundFlags, VaeFlag, for_each};
+use vae_workshop::cli::latents::{EditFlags, InterpolateFlags, MorphFlags, require_latent};
+use vae_workshop::cli::synth::{Made, PathFlags, SoundFlags, Studio, VaeFlag, for_each};
 use vae_workshop::cli::train::DeviceFlags;
 use vae_workshop::synth::{
-    Codes, Item, PriorConfig, Shape, VaeCodec, Vocoder, band_correlation, describe, draw_beside, own_config,
-    read_features, render, require_ending,
+    Change, Codes, Edit, Item, PriorConfig, Shape, VaeCodec, Vocoder, band_correlation, describe, draw_beside,
+    own_config, read_features, render, require_ending,
 };
 use vae_workshop::{Error, Result};
 
@@ -87,6 +88,13 @@ enum Command {
         #[arg(long)]
         overwrite: bool,
     },
+    /// Latents set or moved: the sound of IN with other codes.
+    Edit(EditFlags),
+    /// Sounds between A and B, from the reconstruction of the one to that of the other. Each is as long as its part of the
+    /// way demands; codes are resampled in time.
+    Interpolate(InterpolateFlags),
+    /// One sound that begins as A and ends as B, as long as the longer; the other one's codes are resampled in time.
+    Morph(MorphFlags),
     /// Write the codes of a sound, to edit them in numpy.
     Encode {
         #[command(flatten)]
@@ -129,6 +137,9 @@ fn run(command: Command) -> Result<ExitCode> {
             let paths = PathFlags { input, output: out_dir, overwrite };
             traverse(&vae, &sound, latent, &values(&range, steps)?, &paths)
         }
+        Command::Edit(edit) => edit.run(),
+        Command::Interpolate(interpolate) => interpolate.run(),
+        Command::Morph(morph) => morph.run(),
         Command::Encode { vae, compute, paths } => encode(&vae, &compute, &paths),
         Command::Decode { vae, sound, codes, output } => decode(&vae, &sound, &codes, &output),
         Command::Inspect { path } => {
@@ -141,12 +152,11 @@ fn run(command: Command) -> Result<ExitCode> {
 fn reconstruct(vae: &VaeFlag, sound: &SoundFlags, paths: &PathFlags) -> Result<ExitCode> {
     sound.validate()?;
     let plan = paths.plan(Shape::File("wav"), sound.png)?;
-    let (codec, vocoder) = sound.open_with(vae)?;
+    let studio = Studio::open(sound, vae)?;
     for_each(&plan, |Item { input, output }| {
-        let source = read_features(input, codec.features(), codec.path())?;
-        let decoded = codec.decode(&codec.encode(source.logmel.view(), source.meta.gain))?;
-        let heard = render(&vocoder, decoded.view(), source.meta.gain, input, output)?;
-        draw(sound, output, &[source.logmel.view(), decoded.view(), heard.view()])?;
+        let source = read_features(input, studio.codec.features(), studio.codec.path())?;
+        let codes = studio.codec.encode(source.logmel.view(), source.meta.gain);
+        let Made { decoded, heard } = studio.make(&codes, &[source.logmel.view()], input, output)?;
         report(output, &source.logmel, &[("decoded", decoded.view()), ("sound", heard.view())]);
         Ok(())
     })
@@ -164,7 +174,9 @@ fn vocode(sound: &SoundFlags, paths: &PathFlags) -> Result<ExitCode> {
         };
         let source = read_features(input, vocoder.features(), &sound.inverter)?;
         let heard = render(vocoder, source.logmel.view(), source.meta.gain, input, output)?;
-        draw(sound, output, &[source.logmel.view(), heard.view()])?;
+        if sound.png {
+            draw_beside(output, &[source.logmel.view(), heard.view()])?;
+        }
         report(output, &source.logmel, &[("sound", heard.view())]);
         Ok(())
     })
@@ -176,12 +188,10 @@ fn sample(vae: &VaeFlag, mut sound: SoundFlags, seconds: f64, prior: &PriorConfi
     sound.validate()?;
     require_ending(output, "wav")?;
     sound.peak = sound.peak.or(Some(0.9)); // no source, so no level to restore
-    let (codec, vocoder) = sound.open_with(vae)?;
-    let config = codec.features();
+    let studio = Studio::open(&sound, vae)?;
+    let config = studio.codec.features();
     let frames = (seconds * f64::from(config.sample_rate) / config.hop_size as f64).round() as usize + 1;
-    let decoded = codec.decode(&codec.sample(frames, prior, sound.seed))?;
-    let heard = render(&vocoder, decoded.view(), 1.0, output, output)?;
-    draw(&sound, output, &[decoded.view(), heard.view()])?;
+    studio.make(&studio.codec.sample(frames, prior, sound.seed), &[], output, output)?;
     cli::say(format_args!("{}: {seconds} s from the prior", output.display()));
     Ok(ExitCode::SUCCESS)
 }
@@ -203,16 +213,15 @@ fn traverse(vae: &VaeFlag, sound: &SoundFlags, latent: usize, values: &[f32], pa
     let name = |(step, value): (usize, &f32)| format!("latent-{latent:02}_{step:02}_{value:+.2}.wav");
     let names: Vec<String> = values.iter().enumerate().map(name).collect();
     let plan = paths.plan(Shape::Folder(names.clone()), sound.png)?;
-    let (codec, vocoder) = sound.open_with(vae)?;
-    cli::require_within("--latent", latent as f64, 0.0..=(codec.latents() - 1) as f64)?;
+    let studio = Studio::open(sound, vae)?;
+    require_latent("--latent", latent, studio.codec.latents())?;
     for_each(&plan, |Item { input, output: folder }| {
-        let source = read_features(input, codec.features(), codec.path())?;
-        let mut codes = codec.encode(source.logmel.view(), source.meta.gain);
-        for (name, value) in names.iter().zip(values) {
-            codes.mean.column_mut(latent).fill(*value);
-            let (output, decoded) = (folder.join(name), codec.decode(&codes)?);
-            let heard = render(&vocoder, decoded.view(), source.meta.gain, input, &output)?;
-            draw(sound, &output, &[source.logmel.view(), decoded.view(), heard.view()])?;
+        let source = read_features(input, studio.codec.features(), studio.codec.path())?;
+        let mut codes = studio.codec.encode(source.logmel.view(), source.meta.gain);
+        for (name, &value) in names.iter().zip(values) {
+            let output = folder.join(name);
+            Edit { latent, change: Change::Set(value) }.apply(&mut codes);
+            studio.make(&codes, &[source.logmel.view()], input, &output)?;
             cli::say(output.display());
         }
         Ok(())
@@ -236,17 +245,9 @@ fn decode(vae: &VaeFlag, sound: &SoundFlags, input: &Path, output: &Path) -> Res
     sound.validate()?;
     require_ending(output, "wav")?;
     let codes = Codes::read(input)?;
-    let (codec, vocoder) = sound.open_with(vae)?;
-    let decoded = codec.decode(&codes).map_err(|error| Error::file(input, error))?;
-    let heard = render(&vocoder, decoded.view(), codes.meta.gain, input, output)?;
-    draw(sound, output, &[decoded.view(), heard.view()])?;
+    Studio::open(sound, vae)?.make(&codes, &[], input, output)?;
     cli::say(output.display());
     Ok(ExitCode::SUCCESS)
-}
-
-/// Draws what `--png` asks for.
-fn draw(sound: &SoundFlags, output: &Path, panels: &[ArrayView2<f32>]) -> Result<()> {
-    if sound.png { draw_beside(output, panels) } else { Ok(()) }
 }
 
 /// Says how much of the input's spectrogram is found again.

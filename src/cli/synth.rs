@@ -1,15 +1,16 @@
-//! The flags of `synth`, and the models that they name.
+//! The flags of `synth`, the models that they name, and what is made with both.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use ndarray::{Array2, ArrayView2};
 
 use super::train::DeviceFlags;
 use super::{complain, require_within, status};
-use crate::Result;
 use crate::dsp::phase::{Phase, PhaseConfig};
-use crate::synth::{Item, Outputs, Plan, Shape, VaeCodec, Vocoder, VocoderConfig, plan};
+use crate::synth::{Codes, Item, Outputs, Plan, Shape, VaeCodec, Vocoder, VocoderConfig, draw_beside, plan, render};
+use crate::{Error, Result};
 
 /// Which VAE.
 #[derive(Args, Clone, Debug)]
@@ -117,6 +118,47 @@ impl SoundFlags {
 
     fn is_none(&self) -> bool {
         self.inverter.as_os_str() == "none"
+    }
+}
+
+/// A VAE and a vocoder that belong together.
+pub struct Studio {
+    /// Between log-mels and codes.
+    pub codec: VaeCodec,
+    vocoder: Vocoder,
+    png: bool,
+}
+
+/// What was made of codes: log-mels `[frames, mels]`.
+pub struct Made {
+    /// By the VAE.
+    pub decoded: Array2<f32>,
+    /// Of what sounds.
+    pub heard: Array2<f32>,
+}
+
+impl Studio {
+    /// Opens what the flags name.
+    ///
+    /// # Errors
+    /// As [`SoundFlags::open_with`].
+    pub fn open(sound: &SoundFlags, vae: &VaeFlag) -> Result<Self> {
+        let (codec, vocoder) = sound.open_with(vae)?;
+        Ok(Self { codec, vocoder, png: sound.png })
+    }
+
+    /// Writes the sound of codes to `output` and, if asked for, a picture with `above` on top. `source` is what an error is
+    /// about.
+    ///
+    /// # Errors
+    /// If the codes are of another model or have no sound, or a file cannot be written.
+    pub fn make(&self, codes: &Codes, above: &[ArrayView2<f32>], source: &Path, output: &Path) -> Result<Made> {
+        let decoded = self.codec.decode(codes).map_err(|error| Error::file(source, error))?;
+        let heard = render(&self.vocoder, decoded.view(), codes.meta.gain, source, output)?;
+        if self.png {
+            draw_beside(output, &[above, &[decoded.view(), heard.view()]].concat())?;
+        }
+        Ok(Made { decoded, heard })
     }
 }
 

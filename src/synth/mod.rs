@@ -1,14 +1,17 @@
 //! From a spectrogram to codes, from codes to a spectrogram, from a spectrogram to sound.
 //!
 //! [`plan()`] says which input becomes which output, [`read_features`] takes audio or a feature file, [`VaeCodec`]
-//! encodes and decodes with a trained VAE, [`Codes`] is what lies between, [`Vocoder`] turns log-mels into sound with
+//! encodes and decodes with a trained VAE, [`Codes`] is what lies between: drawn ([`PriorConfig`]), changed ([`Edit`]) or
+//! between those of two sounds ([`interpolate`], [`morph`]). [`Vocoder`] turns log-mels into sound with
 //! a trained inverter or without one, [`render`] writes that sound.
 
 mod blend;
 mod codec;
 mod codes;
 mod describe;
+mod edit;
 mod input;
+mod mix;
 mod plan;
 mod prior;
 mod render;
@@ -18,8 +21,10 @@ pub use blend::band_correlation;
 pub use codec::VaeCodec;
 pub use codes::{Codes, CodesMeta};
 pub use describe::describe;
+pub use edit::{Change, Edit};
 pub use input::{Source, own_config, read_features};
-pub use plan::{Item, Outputs, Plan, Shape, plan, require_ending};
+pub use mix::{Method, interpolate, morph};
+pub use plan::{Item, Outputs, Plan, Shape, plan, plan_together, require_ending};
 pub use prior::PriorConfig;
 pub use render::{draw_beside, render};
 pub use vocoder::{Vocoder, VocoderConfig};

@@ -55,25 +55,41 @@ pub struct Plan {
 /// `input`, is a file where a folder is needed, or the other way round; or files in a folder exist and
 /// [`Outputs::overwrite`] is not set.
 pub fn plan(input: &Path, out: &Path, outputs: &Outputs) -> Result<Plan> {
-    let of_folder = fs::metadata(input).map_err(Error::io(input))?.is_dir();
-    let into_folder = of_folder || matches!(outputs.shape, Shape::Folder(_));
-    match outputs.shape {
-        _ if into_folder => require_folder(out)?,
-        Shape::File(ending) => require_ending(out, ending)?,
-        Shape::Folder(_) => {}
-    }
-    let plan = if of_folder {
-        plan_folder(input, out, outputs)?
-    } else {
+    if !fs::metadata(input).map_err(Error::io(input))?.is_dir() {
+        plan_together(&[input], out, outputs)?;
         let item = Item { input: input.to_path_buf(), output: out.to_path_buf() };
-        Plan { items: vec![item], unreadable: Vec::new() }
-    };
+        return Ok(Plan { items: vec![item], unreadable: Vec::new() });
+    }
+    require_folder(out)?;
+    let plan = plan_folder(input, out, outputs)?;
     let files: Vec<PathBuf> = plan.items.iter().flat_map(|item| outputs.files(&item.output)).collect();
-    refuse_inputs(&plan, &files)?;
-    if into_folder && !outputs.overwrite {
+    refuse_inputs(plan.items.iter().map(|item| item.input.as_path()), &files)?;
+    if !outputs.overwrite {
         refuse_existing(&files)?;
     }
     Ok(plan)
+}
+
+/// Checks that files may together become `out`, by the rules of [`plan()`].
+///
+/// # Errors
+/// If an input is a folder or not there, or as [`plan()`].
+pub fn plan_together(inputs: &[&Path], out: &Path, outputs: &Outputs) -> Result<()> {
+    for input in inputs {
+        if fs::metadata(input).map_err(Error::io(input))?.is_dir() {
+            return Err(Error::file(input, format!("is a folder, where a sound or a {FEATURE_SUFFIX} file is needed")));
+        }
+    }
+    let files = outputs.files(out);
+    match outputs.shape {
+        Shape::File(ending) => require_ending(out, ending)?,
+        Shape::Folder(_) => require_folder(out)?,
+    }
+    refuse_inputs(inputs.iter().copied(), &files)?;
+    match outputs.shape {
+        Shape::Folder(_) if !outputs.overwrite => refuse_existing(&files),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a path for an output file that does not end as such files do: it is most likely another argument's.
@@ -141,8 +157,8 @@ fn require_folder(out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn refuse_inputs(plan: &Plan, files: &[PathBuf]) -> Result<()> {
-    let inputs: BTreeSet<PathBuf> = plan.items.iter().filter_map(|item| item.input.canonicalize().ok()).collect();
+fn refuse_inputs<'a>(inputs: impl Iterator<Item = &'a Path>, files: &[PathBuf]) -> Result<()> {
+    let inputs: BTreeSet<PathBuf> = inputs.filter_map(|input| input.canonicalize().ok()).collect();
     match files.iter().find(|file| file.canonicalize().is_ok_and(|file| inputs.contains(&file))) {
         Some(file) => Err(Error::file(file, "is an input and would be overwritten; give another OUT")),
         None => Ok(()),
