@@ -129,7 +129,7 @@ fn inverter(batch: BatchConfig, seed: u64, device: &Device) -> Result<Case> {
         model: ModelConfig::Cbhg(cbhg()),
         objective: Objective::SpectrumL1 { recipe: InverterRecipe::Correction },
         optimizer: AdamConfig { clipping: Clipping::GlobalNorm(1.0), ..AdamConfig::default() },
-        schedule: Schedule { initial: 1e-3, last: 1e-5, decay_steps: 40_000 },
+        schedule: Schedule::cosine(1e-3, 1e-5, 40_000),
         batch,
         seed,
         features: set.config().clone(),

@@ -1,6 +1,7 @@
 //! What the binaries share: logging, progress, interruption and exit codes. The library below never prints.
 
 pub mod interrupts;
+pub mod optimizer;
 pub mod synth;
 pub mod train;
 

@@ -174,30 +174,62 @@ pub enum Clipping {
     TensorNorm(f64),
 }
 
-/// Learning rate over time: half a cosine from `initial` to `last` over `decay_steps` steps, `last` from then on.
+/// Learning rate over time: up a line to `initial`, down a curve to `last`, and `last` from then on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Rate of the first step.
+    /// The highest rate: that of step `warmup_steps`, counted from 0.
     pub initial: f64,
     /// Rate after `decay_steps` steps and for ever.
     pub last: f64,
-    /// 0: constant at `initial`.
+    /// When the rate is at its last, warm-up included. 0: constant at `initial`.
     pub decay_steps: u64,
+    /// Steps of a lower rate at the beginning.
+    #[serde(default)]
+    pub warmup_steps: u64,
+    /// The curve.
+    #[serde(default)]
+    pub shape: Decay,
+}
+
+/// The curve on which a learning rate falls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// Half a cosine (Loshchilov & Hutter 2017, eq. 5, without restarts).
+    #[default]
+    Cosine,
+    /// The same factor at each step.
+    Exponential,
 }
 
 impl Schedule {
     /// The same rate for ever.
     pub fn constant(rate: f64) -> Self {
-        Self { initial: rate, last: rate, decay_steps: 0 }
+        Self { initial: rate, last: rate, decay_steps: 0, warmup_steps: 0, shape: Decay::Cosine }
+    }
+
+    /// Half a cosine from `initial` to `last`.
+    pub fn cosine(initial: f64, last: f64, decay_steps: u64) -> Self {
+        Self { last, decay_steps, ..Self::constant(initial) }
     }
 
     /// The rate of step `step`, counted from 0.
     pub fn rate(&self, step: u64) -> f64 {
-        if self.decay_steps == 0 {
-            return self.initial;
+        let &Self { initial, last, decay_steps, warmup_steps, shape } = self;
+        if step < warmup_steps {
+            return initial * (step + 1) as f64 / (warmup_steps + 1) as f64;
         }
-        let gone = (step as f64 / self.decay_steps as f64).min(1.0);
-        self.last + 0.5 * (self.initial - self.last) * (1.0 + (std::f64::consts::PI * gone).cos())
+        if decay_steps == 0 {
+            return initial;
+        }
+        if step >= decay_steps {
+            return last;
+        }
+        let gone = (step - warmup_steps) as f64 / (decay_steps - warmup_steps) as f64;
+        match shape {
+            Decay::Cosine => last + 0.5 * (initial - last) * (1.0 + (std::f64::consts::PI * gone).cos()),
+            Decay::Exponential => initial * (last / initial).powf(gone),
+        }
     }
 }
 
@@ -216,7 +248,12 @@ impl RunConfig {
         let test_known = self.test_data.is_some() && other.test_data.is_some();
         let json = |config: &RunConfig| {
             let test_data = config.test_data.clone().filter(|_| test_known);
-            serde_json::to_value(RunConfig { test_data, ..config.clone() }).expect("a configuration is plain data")
+            let mut schedule = config.schedule.clone();
+            if schedule.decay_steps == 0 {
+                schedule.last = schedule.initial; // never come to; runs of earlier versions may say another
+            }
+            serde_json::to_value(RunConfig { test_data, schedule, ..config.clone() })
+                .expect("a configuration is plain data")
         };
         let mut found = Vec::new();
         compare("", &json(self), &json(other), &mut found);
@@ -242,10 +279,37 @@ mod tests {
 
     #[test]
     fn the_cosine_begins_at_the_initial_rate_and_stays_at_the_last() {
-        let schedule = Schedule { initial: 1e-3, last: 1e-5, decay_steps: 100 };
+        let schedule = Schedule::cosine(1e-3, 1e-5, 100);
         assert_eq!(schedule.rate(0), 1e-3);
         assert!((schedule.rate(50) - 0.5 * (1e-3 + 1e-5)).abs() < 1e-12);
         assert_eq!((schedule.rate(100), schedule.rate(5000)), (1e-5, 1e-5));
         assert_eq!(Schedule::constant(0.5).rate(7), 0.5);
+    }
+
+    #[test]
+    fn a_warm_up_rises_by_equal_steps_to_where_the_decay_begins() {
+        let schedule = Schedule { warmup_steps: 4, ..Schedule::cosine(1e-3, 1e-5, 104) };
+        for step in 0..=4 {
+            assert!((schedule.rate(step) - 2e-4 * (step + 1) as f64).abs() < 1e-15);
+        }
+        let whole = Schedule::cosine(1e-3, 1e-5, 100);
+        assert!((5..200).all(|step| schedule.rate(step) == whole.rate(step - 4)));
+        let constant = Schedule { warmup_steps: 1, ..Schedule::constant(0.5) };
+        assert_eq!([0, 1, 2, 1000].map(|step| constant.rate(step)), [0.25, 0.5, 0.5, 0.5]);
+    }
+
+    #[test]
+    fn an_exponential_decay_has_the_same_factor_at_each_step() {
+        let schedule = Schedule { shape: Decay::Exponential, ..Schedule::cosine(1e-2, 1e-4, 200) };
+        assert!((schedule.rate(100) - 1e-3).abs() < 1e-15, "half way the geometric mean");
+        let factor = 0.01f64.powf(1.0 / 200.0);
+        assert!((0..200).all(|step| (schedule.rate(step + 1) / schedule.rate(step) - factor).abs() < 1e-12));
+        assert_eq!((schedule.rate(200), schedule.rate(10_000)), (1e-4, 1e-4));
+    }
+
+    #[test]
+    fn what_an_older_run_file_does_not_say_is_as_it_was() {
+        let old: Schedule = serde_json::from_str(r#"{"initial":0.001,"last":0.00001,"decay_steps":40000}"#).unwrap();
+        assert_eq!(old, Schedule::cosine(1e-3, 1e-5, 40_000));
     }
 }
