@@ -6,7 +6,7 @@ use super::require_within;
 use crate::Result;
 use crate::run::{AdamConfig, Clipping, Decay, Schedule};
 
-/// Adam and its learning rate over time.
+/// Adam, its learning rate over time, and what is kept of the parameters.
 #[derive(Args, Clone, Debug)]
 pub struct OptimizerFlags {
     /// Adam's learning rate, at its highest.
@@ -25,6 +25,10 @@ pub struct OptimizerFlags {
     /// Steps in which it first rises along a line.
     #[arg(long, default_value_t = 0, value_name = "STEPS")]
     warmup_steps: u64,
+    /// Test, save and synthesise with an exponential moving average of the parameters of this decay per step, such as 0.999;
+    /// 0 for the parameters themselves.
+    #[arg(long, default_value_t = 0.0, value_name = "DECAY")]
+    ema: f64,
 }
 
 /// How a learning rate falls.
@@ -44,7 +48,8 @@ impl OptimizerFlags {
     /// # Errors
     /// [`crate::Error::Config`] naming the flag that is out of range.
     pub fn adam(&self, clipping: Clipping) -> Result<AdamConfig> {
-        Ok(AdamConfig { clipping, ..AdamConfig::default() })
+        require_within("--ema", self.ema, 0.0..=0.999_999)?;
+        Ok(AdamConfig { clipping, ema: self.ema, ..AdamConfig::default() })
     }
 
     /// The learning rate over time: of `usual` shape and decaying over `decay_steps` if no flag says otherwise. That the rate

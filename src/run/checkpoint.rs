@@ -178,7 +178,7 @@ impl Checkpoint {
         )))
     }
 
-    /// The model's parameters.
+    /// The parameters of the model to use: their average where the run keeps one.
     ///
     /// # Errors
     /// If the file is not as it was saved; then as [`NamedTensors::from_bytes`].
@@ -186,7 +186,7 @@ impl Checkpoint {
         NamedTensors::from_bytes(&self.manifest.verified(&self.path, MODEL)?, &self.model_path())
     }
 
-    /// The optimizer's moments.
+    /// What training needs beside them to go on: the optimizer's moments, and the parameters that an average is of.
     ///
     /// # Errors
     /// As [`model`](Self::model).

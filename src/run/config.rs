@@ -153,12 +153,27 @@ pub struct AdamConfig {
     pub epsilon: f64,
     /// What is done to long gradients first.
     pub clipping: Clipping,
+    /// Decay per step of the mean of the parameters themselves, which is then what a run's model is; 0 for none.
+    #[serde(default)]
+    pub ema: f64,
 }
 
 impl Default for AdamConfig {
-    /// The paper's values, no clipping.
+    /// The paper's values; no clipping, no mean of the parameters.
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clipping: Clipping::None }
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clipping: Clipping::None, ema: 0.0 }
+    }
+}
+
+impl AdamConfig {
+    /// The part of the way to the parameters of `steps` finished steps that their mean goes: `1 - ema`, and more than that at
+    /// first, so that where it began is soon forgotten.
+    ///
+    /// # Reference
+    /// `tf.train.ExponentialMovingAverage` with `num_updates`: the decay is at most `(1 + steps) / (10 + steps)`.
+    pub fn share(&self, steps: u64) -> f64 {
+        let steps = steps as f64;
+        1.0 - self.ema.min((1.0 + steps) / (10.0 + steps))
     }
 }
 
@@ -311,5 +326,15 @@ mod tests {
     fn what_an_older_run_file_does_not_say_is_as_it_was() {
         let old: Schedule = serde_json::from_str(r#"{"initial":0.001,"last":0.00001,"decay_steps":40000}"#).unwrap();
         assert_eq!(old, Schedule::cosine(1e-3, 1e-5, 40_000));
+        let old = r#"{"beta1":0.9,"beta2":0.999,"epsilon":1e-8,"clipping":"none"}"#;
+        assert_eq!(serde_json::from_str::<AdamConfig>(old).unwrap(), AdamConfig::default());
+    }
+
+    #[test]
+    fn a_mean_of_parameters_follows_fast_at_first_and_by_its_decay_later() {
+        let config = AdamConfig { ema: 0.99, ..AdamConfig::default() };
+        assert_eq!(config.share(1), 1.0 - 2.0 / 11.0);
+        assert_eq!(config.share(90), 1.0 - 0.91);
+        assert_eq!(config.share(100_000), 1.0 - 0.99);
     }
 }

@@ -11,6 +11,7 @@ mod features;
 mod kernels;
 mod lstm;
 mod models;
+mod optimizer;
 mod outputs;
 mod phase;
 mod pipeline;
