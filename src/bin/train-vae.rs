@@ -53,6 +53,9 @@ struct Args {
     /// Weight of the KL divergence.
     #[arg(long, default_value_t = 8.0)]
     beta: f64,
+    /// Steps over which that weight grows from 0. The totals shown, and which checkpoint is the best, always count all of it.
+    #[arg(long, default_value_t = 0, value_name = "STEPS")]
+    kl_warmup_steps: u64,
     #[command(flatten)]
     optimizer: OptimizerFlags,
 }
@@ -134,6 +137,7 @@ fn main() -> ExitCode {
             Preset::Workshop => BetaVae::workshop(args.beta),
             Preset::Tiny | Preset::Default => BetaVae::new(args.beta),
         };
+        let objective = BetaVae { kl_warmup_steps: args.kl_warmup_steps, ..objective };
         let standardizer = match objective.input {
             InputScale::Standardized => sets.standardizer,
             InputScale::Hundredth => Standardizer::dividing_by(100.0, n_mels),

@@ -25,6 +25,9 @@ pub struct OptimizerFlags {
     /// Steps in which it first rises along a line.
     #[arg(long, default_value_t = 0, value_name = "STEPS")]
     warmup_steps: u64,
+    /// Decoupled weight decay (AdamW) of all but biases and norms: times the learning rate, the part lost at each step.
+    #[arg(long, default_value_t = 0.0, value_name = "FACTOR")]
+    weight_decay: f64,
     /// Test, save and synthesise with an exponential moving average of the parameters of this decay per step, such as 0.999;
     /// 0 for the parameters themselves.
     #[arg(long, default_value_t = 0.0, value_name = "DECAY")]
@@ -48,8 +51,9 @@ impl OptimizerFlags {
     /// # Errors
     /// [`crate::Error::Config`] naming the flag that is out of range.
     pub fn adam(&self, clipping: Clipping) -> Result<AdamConfig> {
+        require_within("--weight-decay", self.weight_decay, 0.0..=100.0)?;
         require_within("--ema", self.ema, 0.0..=0.999_999)?;
-        Ok(AdamConfig { clipping, ema: self.ema, ..AdamConfig::default() })
+        Ok(AdamConfig { clipping, weight_decay: self.weight_decay, ema: self.ema, ..AdamConfig::default() })
     }
 
     /// The learning rate over time: of `usual` shape and decaying over `decay_steps` if no flag says otherwise. That the rate

@@ -20,6 +20,8 @@ pub(crate) struct AdamStep {
     pub unbias: f32,
     /// What the gradient is multiplied by.
     pub clip: f32,
+    /// What the parameter is multiplied by first: 1 without weight decay.
+    pub keep: f32,
     /// The part of the way to the new parameter that its average goes.
     pub share: f32,
 }
@@ -61,13 +63,13 @@ pub(crate) fn adam_step<const D: usize>(
         };
         let state = p.par_chunks_mut(BLOCK).zip(m.par_chunks_mut(BLOCK)).zip(v.par_chunks_mut(BLOCK));
         state.zip(gradient.par_chunks(BLOCK)).zip(a).for_each(|((((p, m), v), g), a)| {
-            let AdamStep { beta1, beta2, epsilon, rate, unbias, clip, share } = step;
+            let AdamStep { beta1, beta2, epsilon, rate, unbias, clip, keep, share } = step;
             vectorized(|| {
                 for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
                     let g = g * clip;
                     *m = beta1 * *m + (1.0 - beta1) * g;
                     *v = beta2 * *v + (1.0 - beta2) * (g * g);
-                    *p -= rate * *m / ((*v / unbias).sqrt() + epsilon);
+                    *p = keep * *p - rate * *m / ((*v / unbias).sqrt() + epsilon);
                 }
                 for (a, p) in a.iter_mut().zip(p) {
                     *a += share * (*p - *a); // the block is still in the cache

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{MANIFEST, Manifest};
 use super::tensors::NamedTensors;
-use super::{ModelConfig, RunConfig};
+use super::{ModelConfig, Objective, RunConfig};
 use crate::data::{Position, Standardizer};
 use crate::{Error, Result};
 
@@ -64,7 +64,8 @@ pub struct Best {
 }
 
 impl About {
-    /// Notes an evaluation of this step.
+    /// Notes an evaluation of this step. While the divergence's weight grows, the test loss, which has it whole, may well rise:
+    /// such evaluations do not count against the run.
     pub fn record(&mut self, test: BTreeMap<String, f64>) {
         self.test = test;
         self.tested = self.step;
@@ -72,6 +73,9 @@ impl About {
         self.no_better += 1;
         if let Some(total) = self.test_loss().filter(|&total| total < best) {
             self.best = Some(Best { step: self.step, total });
+            self.no_better = 0;
+        }
+        if matches!(&self.config.objective, Objective::BetaVae(objective) if self.step < objective.kl_warmup_steps) {
             self.no_better = 0;
         }
     }

@@ -87,6 +87,9 @@ pub enum Objective {
 pub struct BetaVae {
     /// Weight of the KL divergence.
     pub beta: f64,
+    /// Steps over which that weight grows from 0 along a line, in training; what is reported has it whole from the beginning.
+    #[serde(default)]
+    pub kl_warmup_steps: u64,
     /// How the divergence is computed.
     #[serde(default)]
     pub kl: KlForm,
@@ -101,12 +104,17 @@ pub struct BetaVae {
 impl BetaVae {
     /// Standardised input, analytic divergence, no penalty.
     pub fn new(beta: f64) -> Self {
-        Self { beta, kl: KlForm::default(), l2: 0.0, input: InputScale::default() }
+        Self { beta, kl_warmup_steps: 0, kl: KlForm::default(), l2: 0.0, input: InputScale::default() }
     }
 
     /// As the 2018 workshop trained: log-mels divided by 100, single-sample divergence, an L2 penalty of weight 1e-4.
     pub fn workshop(beta: f64) -> Self {
-        Self { beta, kl: KlForm::SingleSample, l2: 1e-4, input: InputScale::Hundredth }
+        Self { kl: KlForm::SingleSample, l2: 1e-4, input: InputScale::Hundredth, ..Self::new(beta) }
+    }
+
+    /// The weight of the divergence that step `step`, counted from 0, minimises (Bowman et al. 2016, section 3.1, by a line).
+    pub fn beta_of(&self, step: u64) -> f64 {
+        if step < self.kl_warmup_steps { self.beta * step as f64 / self.kl_warmup_steps as f64 } else { self.beta }
     }
 }
 
@@ -153,15 +161,19 @@ pub struct AdamConfig {
     pub epsilon: f64,
     /// What is done to long gradients first.
     pub clipping: Clipping,
+    /// Times the learning rate, the part by which each step shrinks the weights (Loshchilov & Hutter 2019, algorithm 2); biases
+    /// and the parameters of norms are left as they are.
+    #[serde(default)]
+    pub weight_decay: f64,
     /// Decay per step of the mean of the parameters themselves, which is then what a run's model is; 0 for none.
     #[serde(default)]
     pub ema: f64,
 }
 
 impl Default for AdamConfig {
-    /// The paper's values; no clipping, no mean of the parameters.
+    /// The paper's values; no clipping, no weight decay, no mean of the parameters.
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clipping: Clipping::None, ema: 0.0 }
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clipping: Clipping::None, weight_decay: 0.0, ema: 0.0 }
     }
 }
 
@@ -320,6 +332,15 @@ mod tests {
         let factor = 0.01f64.powf(1.0 / 200.0);
         assert!((0..200).all(|step| (schedule.rate(step + 1) / schedule.rate(step) - factor).abs() < 1e-12));
         assert_eq!((schedule.rate(200), schedule.rate(10_000)), (1e-4, 1e-4));
+    }
+
+    #[test]
+    fn the_weight_of_the_divergence_grows_by_equal_steps_from_nothing() {
+        let objective = BetaVae { kl_warmup_steps: 4, ..BetaVae::new(8.0) };
+        assert_eq!([0, 1, 2, 3, 4, 5000].map(|step| objective.beta_of(step)), [0.0, 2.0, 4.0, 6.0, 8.0, 8.0]);
+        assert_eq!(BetaVae::new(8.0).beta_of(0), 8.0);
+        let old: BetaVae = serde_json::from_str(r#"{"beta":8.0}"#).unwrap();
+        assert_eq!(old, BetaVae::new(8.0));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::kernels::{self, AdamState};
 use crate::run::{AdamConfig, Clipping, ModulePath, NamedTensors, parameters, values};
 use crate::{Error, Result};
 
-/// Adam (Kingma & Ba 2015, algorithm 1), and if it is asked for an exponential moving average of the trained parameters.
+/// Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), and if it is asked for an exponential moving average of the trained parameters.
 ///
 /// Buffers, such as a norm's running statistics, are no part of the average: they are running means already.
 pub struct Adam {
@@ -139,6 +139,12 @@ fn squared_norm(gradient: &Tensor<1>) -> Tensor<1> {
     gradient.clone().square().sum()
 }
 
+/// Whether weight decay is for a parameter of this name: neither a bias nor of a norm.
+fn is_weight(name: &str) -> bool {
+    // A list's members are numbered: `bank.weights.0`.
+    name.rsplit('.').find(|part| part.parse::<usize>().is_err()).is_some_and(|part| part.starts_with("weight"))
+}
+
 /// What shrinks a gradient of this norm to `bound`: 1 if it is shorter.
 fn factor(norm: Tensor<1>, bound: f64) -> Tensor<1> {
     norm.add_scalar(1e-6).recip().mul_scalar(bound).clamp_max(1.0)
@@ -212,7 +218,7 @@ impl ModuleMapper for Update<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.path.name();
         let Some(gradient) = self.gradients.remove(&name) else { return param };
-        let AdamConfig { beta1, beta2, epsilon, clipping, .. } = self.adam.config;
+        let AdamConfig { beta1, beta2, epsilon, clipping, weight_decay, .. } = self.adam.config;
         let clip = match clipping {
             Clipping::None => None,
             Clipping::GlobalNorm(_) => self.clip.clone(),
@@ -221,11 +227,12 @@ impl ModuleMapper for Update<'_> {
         let count = (self.step + 1) as i32;
         let (unbias1, unbias2) = (1.0 - beta1.powi(count), 1.0 - beta2.powi(count));
         let share = self.adam.config.share(self.step + 1);
+        let keep = if is_weight(&name) { 1.0 - self.rate * weight_decay } else { 1.0 };
         if kernels::serve(&gradient.device()) {
             let clip = clip.map_or(1.0, |factor| factor.into_scalar::<f32>());
-            let [beta1, beta2, epsilon, rate, unbias, share] =
-                [beta1, beta2, epsilon, self.rate / unbias1, unbias2, share].map(|number| number as f32);
-            let step = kernels::AdamStep { beta1, beta2, epsilon, rate, unbias, clip, share };
+            let [beta1, beta2, epsilon, rate, unbias, keep, share] =
+                [beta1, beta2, epsilon, self.rate / unbias1, unbias2, keep, share].map(|number| number as f32);
+            let step = kernels::AdamStep { beta1, beta2, epsilon, rate, unbias, clip, keep, share };
             return param.map(|parameter| {
                 let parameter = parameter.inner();
                 let state = self.adam.take(&name, &parameter);
@@ -245,7 +252,7 @@ impl ModuleMapper for Update<'_> {
             let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
             let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
             let change = first.clone() / second.clone().div_scalar(unbias2).sqrt().add_scalar(epsilon);
-            let parameter = parameter.reshape([count]) - change.mul_scalar(self.rate / unbias1);
+            let parameter = parameter.reshape([count]).mul_scalar(keep) - change.mul_scalar(self.rate / unbias1);
             let average = average.map(|average| average.clone() + (parameter.clone() - average).mul_scalar(share));
             self.adam.states.insert(name, AdamState { first, second, average });
             Tensor::from_inner(parameter.reshape(shape)).require_grad()
