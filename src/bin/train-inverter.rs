@@ -15,7 +15,7 @@ use vae_workshop::train::InverterTask;
 ///
 /// The run lives in LOGDIR and is continued if one is there. Watch it with `tensorboard --logdir LOGDIR`. Ctrl-C saves and exits.
 #[derive(Parser)]
-#[command(version, args_override_self = true)]
+#[command(name = "train-inverter", version, args_override_self = true)]
 struct Args {
     #[command(flatten)]
     run: TrainFlags,
@@ -78,8 +78,8 @@ enum Recipe {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
     cli::run(|| {
+        let (args, flags) = cli::config::parse::<Args>()?;
         let sets = args.run.open_sets()?;
         let features = sets.train.config();
         let (bank_size, channels, gru_cells, batch_size) = match args.preset {
@@ -119,6 +119,7 @@ fn main() -> ExitCode {
             test_data: Some(sets.test.identity()),
         };
         args.run.train::<InverterTask>(
+            &flags,
             args.steps,
             args.save_every,
             sets.standardizer.clone(),

@@ -16,7 +16,7 @@ use vae_workshop::{Error, Result};
 ///
 /// The run lives in LOGDIR and is continued if one is there. Watch it with `tensorboard --logdir LOGDIR`. Ctrl-C saves and exits.
 #[derive(Parser)]
-#[command(version, args_override_self = true)]
+#[command(name = "train-vae", version, args_override_self = true)]
 struct Args {
     #[command(flatten)]
     run: TrainFlags,
@@ -127,8 +127,8 @@ fn three(text: &str) -> std::result::Result<[usize; 3], String> {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
     cli::run(|| {
+        let (args, flags) = cli::config::parse::<Args>()?;
         let sets = args.run.open_sets()?;
         let n_mels = sets.train.config().n_filterbank;
         let model = args.model(n_mels)?;
@@ -156,14 +156,25 @@ fn main() -> ExitCode {
             data: sets.train.identity(),
             test_data: Some(sets.test.identity()),
         };
-        args.run.train::<VaeTask>(args.steps, args.save_every, standardizer.clone(), config, |config, device| {
-            let train = SegmentDataset::load(&sets.train, &standardizer, batch.frames)?;
-            let test = SegmentDataset::load(&sets.test, &standardizer, batch.frames)?;
-            cli::say(format_args!("segments: {} to train on, {} to test on", train.items().len(), test.items().len()));
-            let (seed, std) = (config.seed, standardizer.std);
-            let fresh = model.init(seed, &device.clone().autodiff());
-            let task = VaeTask::new(train, test, objective, batch.size, model.latents(), std, seed, device);
-            Ok((fresh, task))
-        })
+        args.run.train::<VaeTask>(
+            &flags,
+            args.steps,
+            args.save_every,
+            standardizer.clone(),
+            config,
+            |config, device| {
+                let train = SegmentDataset::load(&sets.train, &standardizer, batch.frames)?;
+                let test = SegmentDataset::load(&sets.test, &standardizer, batch.frames)?;
+                cli::say(format_args!(
+                    "segments: {} to train on, {} to test on",
+                    train.items().len(),
+                    test.items().len()
+                ));
+                let (seed, std) = (config.seed, standardizer.std);
+                let fresh = model.init(seed, &device.clone().autodiff());
+                let task = VaeTask::new(train, test, objective, batch.size, model.latents(), std, seed, device);
+                Ok((fresh, task))
+            },
+        )
     })
 }

@@ -1,6 +1,8 @@
 //! What `train-vae` and `train-inverter` share: their common flags, and the way from flags to a finished run.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use indicatif::ProgressBar;
 
 use super::interrupts::Interrupts;
 use super::{progress, require_within, say};
+use crate::beside::write_beside;
 use crate::data::{FeatureSet, Standardizer};
 use crate::device::{self, DeviceChoice};
 use crate::run::{About, RunConfig, RunDir};
@@ -66,6 +69,10 @@ pub struct TrainFlags {
     /// Evaluations in a row without a better test loss after which training ends.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub patience: Option<u64>,
+    /// Take flags and folders from this TOML file (`batch-size = 64`) where the command line does not give them. LOGDIR/config.toml
+    /// has those of a run.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     #[command(flatten)]
     pub compute: DeviceFlags,
 }
@@ -111,12 +118,14 @@ impl TrainFlags {
 
     /// Continues the run in LOGDIR or starts one, and trains it to `steps`.
     ///
-    /// `prepare` makes a fresh model on an autodiff device and the task on the plain one.
+    /// `flags` is what `config.toml` in LOGDIR will say. `prepare` makes a fresh model on an autodiff device and the task on the
+    /// plain one.
     ///
     /// # Errors
     /// If LOGDIR holds a run of another identity (each difference is named), or training fails.
     pub fn train<T: Task>(
         &self,
+        flags: &str,
         steps: u64,
         save_every: u64,
         standardizer: Standardizer,
@@ -157,6 +166,8 @@ impl TrainFlags {
         }
         let &Self { log_every, eval_every, keep, patience, .. } = self;
         let limits = Limits { steps, log_every, eval_every, save_every, keep, deadline, patience };
+        let write = |file: &mut BufWriter<File>| file.write_all(flags.as_bytes()).map_err(Error::io(&self.logdir));
+        write_beside(&self.logdir.join("config.toml"), write)?;
         let mut display = Display::new(steps, session.about.step);
         interrupts.begin_to_save();
         let stop = &interrupts.signal;

@@ -15,6 +15,7 @@ mod optimizer;
 mod outputs;
 mod phase;
 mod pipeline;
+mod settings;
 mod tampering;
 mod training;
 mod unattended;
