@@ -112,6 +112,7 @@ fn vae(model: VaeConfig, seed: u64, device: &Device) -> Result<Case> {
         features: set.config().clone(),
         data: set.identity(),
         test_data: None,
+        origin: None,
     };
     let load = || SegmentDataset::load(&set, &standardizer, model.segment_frames());
     let (size, latents) = (config.batch.size, model.latents());
@@ -135,6 +136,7 @@ fn inverter(batch: BatchConfig, seed: u64, device: &Device) -> Result<Case> {
         features: set.config().clone(),
         data: set.identity(),
         test_data: None,
+        origin: None,
     };
     Ok(training(task, Session::start(cbhg().init(seed, &device.clone().autodiff()), config, standardizer), device))
 }

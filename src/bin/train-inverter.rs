@@ -117,6 +117,7 @@ fn main() -> ExitCode {
             features: features.clone(),
             data: sets.train.identity(),
             test_data: Some(sets.test.identity()),
+            origin: sets.origin.clone(),
         };
         args.run.train::<InverterTask>(
             &flags,

@@ -155,6 +155,7 @@ fn main() -> ExitCode {
             features: sets.train.config().clone(),
             data: sets.train.identity(),
             test_data: Some(sets.test.identity()),
+            origin: sets.origin.clone(),
         };
         args.run.train::<VaeTask>(
             &flags,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{MANIFEST, Manifest};
 use super::tensors::NamedTensors;
-use super::{ModelConfig, Objective, RunConfig};
+use super::{ModelConfig, Objective, Origin, RunConfig};
 use crate::data::{Position, Standardizer};
 use crate::{Error, Result};
 
@@ -196,6 +196,12 @@ impl Checkpoint {
     /// As [`model`](Self::model).
     pub fn optimizer(&self) -> Result<NamedTensors> {
         NamedTensors::from_bytes(&self.manifest.verified(&self.path, OPTIMIZER)?, &self.optimizer_path())
+    }
+
+    /// What a run says of itself that begins with this model; `run` is how the checkpoint was named.
+    pub fn origin(&self, run: &Path) -> Origin {
+        let sha256 = self.manifest.sha256(MODEL).to_string();
+        Origin { run: run.to_path_buf(), step: self.about.step, sha256 }
     }
 
     /// Where the model's parameters lie.

@@ -1,5 +1,7 @@
 //! Everything that makes a run what it is. Two runs with equal configurations, data and device are the same run.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -29,6 +31,20 @@ pub struct RunConfig {
     /// What is tested on; runs of earlier versions do not say.
     #[serde(default)]
     pub test_data: Option<DataIdentity>,
+    /// Where the first parameters come from, if not from the seed.
+    #[serde(default)]
+    pub origin: Option<Origin>,
+}
+
+/// The checkpoint that a run began from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The run or checkpoint folder, as it was named.
+    pub run: PathBuf,
+    /// Its finished steps.
+    pub step: u64,
+    /// SHA-256 of its `model.safetensors`, in hexadecimal.
+    pub sha256: String,
 }
 
 /// Which network, and its sizes.
@@ -270,6 +286,15 @@ pub struct BatchConfig {
 }
 
 impl RunConfig {
+    /// Why parameters of a run of this configuration would mean something else in one of the `other`: each difference in the
+    /// network, in what it is given and in the features, as [`differences`](Self::differences) has them.
+    pub fn network_differences(&self, other: &RunConfig) -> Vec<String> {
+        let parts = ["model.", "features.", "objective.objective:", "objective.input:", "objective.recipe:"];
+        let mut found = self.differences(other);
+        found.retain(|difference| parts.iter().any(|part| difference.starts_with(part)));
+        found
+    }
+
     /// Every value that differs, as `name: here / there`. Test data that one of them does not say is no difference.
     pub fn differences(&self, other: &RunConfig) -> Vec<String> {
         let test_known = self.test_data.is_some() && other.test_data.is_some();

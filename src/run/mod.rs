@@ -9,7 +9,7 @@ mod tensors;
 pub use checkpoint::{About, Best, Checkpoint, Trouble};
 pub use config::{
     AdamConfig, BatchConfig, BetaVae, Clipping, Decay, InputScale, InverterRecipe, KlForm, ModelConfig, Objective,
-    RunConfig, Schedule,
+    Origin, RunConfig, Schedule,
 };
 pub use dir::{RunDir, RunLock};
 pub(crate) use tensors::{ModulePath, values};

@@ -1,10 +1,11 @@
-//! `--config`: runs that take their settings from a file.
+//! `--config` and `--init-from`: runs that take their settings from a file and their model from another run.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::json;
 use tempfile::TempDir;
+use vae_workshop::run::NamedTensors;
 
 use crate::env::{fail, fixture, run, succeed, text};
 use crate::training::{about, assert_same_checkpoint, inverter_flags, vae_flags};
@@ -111,4 +112,74 @@ fn what_a_file_says_wrong_is_named_with_its_line_and_key() {
     let said = run("train-vae", &["--config", &file(folder.path(), "few.toml", "steps = 1\ntest-dir = \"x\"")]);
     assert!(said.code == Some(2) && said.err.contains("<TRAIN_DIR>"), "{}", said.err);
     assert!(!folder.path().join("run").exists());
+}
+
+#[test]
+fn a_fine_tuned_run_begins_with_the_others_model_and_goes_on_without_it() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for (program, flags) in [("train-vae", vae_flags as crate::optimizer::Flags), ("train-inverter", inverter_flags)] {
+        let [source, tuned, straight] = ["source", "tuned", "straight"].map(|name| path(&format!("{program}-{name}")));
+        succeed(program, &[&flags(text(&source), "10")[..], &["--ema", "0.9"]].concat());
+        // Other data, so that its own statistics would be others.
+        let data = fixture();
+        let other: Vec<&str> = flags(text(&tuned), "4");
+        let other = other.into_iter().map(|flag| if flag == text(&data.train) { text(&data.test) } else { flag });
+        let other: Vec<&str> = other.chain(["--init-from", text(&source), "--seed", "5"]).collect();
+        let said = succeed(program, &other);
+        assert!(said.contains("beginning with the model of") && said.contains("step-00000010"), "{said}");
+        let model =
+            |run: &Path, step: u64| NamedTensors::read(&run.join(format!("step-{step:08}/model.safetensors"))).unwrap();
+        assert!(model(&tuned, 0) == model(&source, 10), "the average, which is the model to use");
+        assert_eq!(about(&tuned, "/standardizer"), about(&source, "/standardizer"));
+        let origin = about(&tuned, "/config/origin");
+        assert_eq!((&origin["step"], origin["run"].as_str()), (&json!(10), Some(text(&source))));
+        assert_eq!(about(&tuned, "/step"), 4);
+        // Twice the same, in one session or in two, whatever has become of the source.
+        let more = |logdir: &Path, steps: &str| -> Vec<String> {
+            let swap = |flag: &&str| match *flag {
+                flag if flag == text(&tuned) => text(logdir).to_string(),
+                "4" => steps.to_string(),
+                flag => flag.to_string(),
+            };
+            other.iter().map(swap).collect()
+        };
+        let train = |flags: Vec<String>| succeed(program, &flags.iter().map(String::as_str).collect::<Vec<_>>());
+        train(more(&straight, "12"));
+        fs::remove_dir_all(&source).unwrap();
+        assert!(train(more(&tuned, "12")).contains("from step 4"));
+        assert_same_checkpoint(&straight.join("step-00000012"), &tuned.join("step-00000012"));
+        // Without the flag it is another run.
+        let without = more(&tuned, "14").into_iter().filter(|flag| flag != "--init-from" && *flag != text(&source));
+        let without: Vec<String> = without.collect();
+        let said = fail(program, &without.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(said.contains("origin: {"), "{said}");
+    }
+}
+
+#[test]
+fn a_model_of_another_network_or_input_is_refused_as_a_beginning_and_each_difference_named() {
+    let folder = TempDir::new().unwrap();
+    let (source, inverter, run) =
+        (folder.path().join("source"), folder.path().join("inverter"), folder.path().join("run"));
+    succeed("train-vae", &vae_flags(text(&source), "1"));
+    succeed("train-inverter", &inverter_flags(text(&inverter), "1"));
+    let refused = |program: &str, flags: Vec<&str>, from: &Path, more: &[&str]| {
+        fail(program, &[&flags[..], &["--init-from", text(from)], more].concat())
+    };
+    let vae = |from: &Path, more: &[&str]| refused("train-vae", vae_flags(text(&run), "1"), from, more);
+    let said = vae(&source, &["--latents", "3", "--beta", "2"]);
+    assert!(said.contains("model.latents: 16 / 3") && !said.contains("beta"), "{said}");
+    assert!(vae(&inverter, &[]).contains("is a run of the inverter, where one of the VAE is needed"));
+    assert!(vae(&folder.path().join("nowhere"), &[]).contains("nowhere"));
+    let said = refused("train-inverter", inverter_flags(text(&run), "1"), &inverter, &["--recipe", "workshop"]);
+    assert!(said.contains("objective.recipe: \"correction\" / \"workshop\""), "{said}");
+    let data = folder.path().join("data");
+    succeed("extract-features", &[text(&fixture().corpus), text(&data), "--n-filterbank", "40"]);
+    let flags = vae_flags(text(&run), "1");
+    let (train, test) = (data.join("train"), data.join("test"));
+    let flags = [&[flags[0], text(&train), text(&test)], &flags[3..]].concat();
+    let said = refused("train-vae", flags, &source, &[]);
+    assert!(said.contains("features.n_filterbank: 80 / 40"), "{said}");
+    assert!(!run.join("step-00000000").exists());
 }

@@ -82,6 +82,7 @@ fn config(model: ModelConfig, objective: Objective, frames: usize) -> RunConfig 
         features: train.config().clone(),
         data: train.identity(),
         test_data: None,
+        origin: None,
     }
 }
 
