@@ -112,6 +112,7 @@ fn vae(model: VaeConfig, seed: u64, device: &Device) -> Result<Case> {
         features: set.config().clone(),
         data: set.identity(),
         test_data: None,
+        origin: None,
     };
     let load = || SegmentDataset::load(&set, &standardizer, model.segment_frames());
     let (size, latents) = (config.batch.size, model.latents());
@@ -129,12 +130,13 @@ fn inverter(batch: BatchConfig, seed: u64, device: &Device) -> Result<Case> {
         model: ModelConfig::Cbhg(cbhg()),
         objective: Objective::SpectrumL1 { recipe: InverterRecipe::Correction },
         optimizer: AdamConfig { clipping: Clipping::GlobalNorm(1.0), ..AdamConfig::default() },
-        schedule: Schedule { initial: 1e-3, last: 1e-5, decay_steps: 40_000 },
+        schedule: Schedule::cosine(1e-3, 1e-5, 40_000),
         batch,
         seed,
         features: set.config().clone(),
         data: set.identity(),
         test_data: None,
+        origin: None,
     };
     Ok(training(task, Session::start(cbhg().init(seed, &device.clone().autodiff()), config, standardizer), device))
 }

@@ -4,19 +4,18 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use vae_workshop::cli;
+use vae_workshop::cli::optimizer::{OptimizerFlags, Shape};
 use vae_workshop::cli::train::TrainFlags;
 use vae_workshop::data::PairDataset;
 use vae_workshop::models::CbhgConfig;
-use vae_workshop::run::{
-    AdamConfig, BatchConfig, Clipping, InverterRecipe, ModelConfig, Objective, RunConfig, Schedule,
-};
+use vae_workshop::run::{BatchConfig, Clipping, InverterRecipe, ModelConfig, Objective, RunConfig};
 use vae_workshop::train::InverterTask;
 
 /// Train a CBHG network that turns log-mel into linear log-power spectrograms.
 ///
 /// The run lives in LOGDIR and is continued if one is there. Watch it with `tensorboard --logdir LOGDIR`. Ctrl-C saves and exits.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "train-inverter", version, args_override_self = true)]
 struct Args {
     #[command(flatten)]
     run: TrainFlags,
@@ -50,19 +49,11 @@ struct Args {
     /// GRU cells in each direction [default: 128; tiny: 64]
     #[arg(long, value_name = "N")]
     gru_cells: Option<usize>,
-    /// Adam's learning rate at the start.
-    #[arg(long, default_value_t = 1e-3)]
-    learning_rate: f64,
-    /// Learning rate at the end of the cosine, and after it [default: 0.00001]
-    #[arg(long)]
-    final_learning_rate: Option<f64>,
-    /// Steps of the cosine, however many --steps there are; 0 for a constant rate, which the workshop recipe has if neither this
-    /// nor the final rate is given [default: 40000]
-    #[arg(long, value_name = "STEPS")]
-    decay_steps: Option<u64>,
     /// Bound on the gradient's norm: of all tensors together [default: 1], in the workshop recipe of each [0.001]
     #[arg(long, value_name = "NORM")]
     clip_norm: Option<f64>,
+    #[command(flatten)]
+    optimizer: OptimizerFlags,
 }
 
 /// Of the cosine: the default total, and never a session's own, so that a longer run begins as a shorter one does.
@@ -87,8 +78,8 @@ enum Recipe {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
     cli::run(|| {
+        let (args, flags) = cli::config::parse::<Args>()?;
         let sets = args.run.open_sets()?;
         let features = sets.train.config();
         let (bank_size, channels, gru_cells, batch_size) = match args.preset {
@@ -109,38 +100,27 @@ fn main() -> ExitCode {
             small_output: recipe == InverterRecipe::Correction,
         };
         model.validate()?;
-        cli::require_within("--learning-rate", args.learning_rate, f64::MIN_POSITIVE..=10.0)?;
-        let last = args.final_learning_rate.unwrap_or(1e-5);
-        cli::require_within("--final-learning-rate", last, 0.0..=10.0)?;
         args.clip_norm.map_or(Ok(()), |norm| cli::require_within("--clip-norm", norm, f64::MIN_POSITIVE..=1e9))?;
-        let schedule = match (recipe, args.decay_steps, args.final_learning_rate) {
-            (InverterRecipe::Workshop, None, None) => Schedule::constant(args.learning_rate),
-            (_, decay, _) => Schedule { initial: args.learning_rate, last, decay_steps: decay.unwrap_or(DECAY_STEPS) },
-        };
-        if (1..args.steps).contains(&schedule.decay_steps) {
-            let end = schedule.decay_steps;
-            tracing::warn!(
-                "from step {end} on the learning rate stays at {last}; a new LOGDIR can have a longer --decay-steps"
-            );
-        }
-        let clipping = match recipe {
-            InverterRecipe::Workshop => Clipping::TensorNorm(args.clip_norm.unwrap_or(1e-3)),
-            InverterRecipe::Correction => Clipping::GlobalNorm(args.clip_norm.unwrap_or(1.0)),
+        let (clipping, usual) = match recipe {
+            InverterRecipe::Workshop => (Clipping::TensorNorm(args.clip_norm.unwrap_or(1e-3)), Shape::Constant),
+            InverterRecipe::Correction => (Clipping::GlobalNorm(args.clip_norm.unwrap_or(1.0)), Shape::Cosine),
         };
         let batch =
             BatchConfig { size: args.batch_size.map_or(batch_size, |size| size as usize), frames: args.crop_frames };
         let config = RunConfig {
             model: ModelConfig::Cbhg(model.clone()),
             objective: Objective::SpectrumL1 { recipe },
-            optimizer: AdamConfig { clipping, ..AdamConfig::default() },
-            schedule,
+            optimizer: args.optimizer.adam(clipping)?,
+            schedule: args.optimizer.schedule(usual, DECAY_STEPS, args.steps)?,
             batch: batch.clone(),
             seed: args.run.seed,
             features: features.clone(),
             data: sets.train.identity(),
             test_data: Some(sets.test.identity()),
+            origin: sets.origin.clone(),
         };
         args.run.train::<InverterTask>(
+            &flags,
             args.steps,
             args.save_every,
             sets.standardizer.clone(),

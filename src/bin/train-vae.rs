@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use vae_workshop::cli;
+use vae_workshop::cli::optimizer::{OptimizerFlags, Shape};
 use vae_workshop::cli::train::TrainFlags;
 use vae_workshop::data::{SegmentDataset, Standardizer};
 use vae_workshop::models::{ConvVaeConfig, LstmVaeConfig, Scale, VaeConfig};
-use vae_workshop::run::{AdamConfig, BatchConfig, BetaVae, InputScale, Objective, RunConfig, Schedule};
+use vae_workshop::run::{BatchConfig, BetaVae, Clipping, InputScale, Objective, RunConfig};
 use vae_workshop::train::VaeTask;
 use vae_workshop::{Error, Result};
 
@@ -15,7 +16,7 @@ use vae_workshop::{Error, Result};
 ///
 /// The run lives in LOGDIR and is continued if one is there. Watch it with `tensorboard --logdir LOGDIR`. Ctrl-C saves and exits.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "train-vae", version, args_override_self = true)]
 struct Args {
     #[command(flatten)]
     run: TrainFlags,
@@ -52,10 +53,15 @@ struct Args {
     /// Weight of the KL divergence.
     #[arg(long, default_value_t = 8.0)]
     beta: f64,
-    /// Adam's learning rate.
-    #[arg(long, default_value_t = 1e-3)]
-    learning_rate: f64,
+    /// Steps over which that weight grows from 0. The totals shown, and which checkpoint is the best, always count all of it.
+    #[arg(long, default_value_t = 0, value_name = "STEPS")]
+    kl_warmup_steps: u64,
+    #[command(flatten)]
+    optimizer: OptimizerFlags,
 }
+
+/// Of a decaying learning rate: the default total, and never a session's own, so that a longer run begins as a shorter one does.
+const DECAY_STEPS: u64 = 300_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Preset {
@@ -121,17 +127,17 @@ fn three(text: &str) -> std::result::Result<[usize; 3], String> {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
     cli::run(|| {
+        let (args, flags) = cli::config::parse::<Args>()?;
         let sets = args.run.open_sets()?;
         let n_mels = sets.train.config().n_filterbank;
         let model = args.model(n_mels)?;
-        cli::require_within("--learning-rate", args.learning_rate, f64::MIN_POSITIVE..=10.0)?;
         cli::require_within("--beta", args.beta, 0.0..=1e6)?;
         let objective = match args.preset {
             Preset::Workshop => BetaVae::workshop(args.beta),
             Preset::Tiny | Preset::Default => BetaVae::new(args.beta),
         };
+        let objective = BetaVae { kl_warmup_steps: args.kl_warmup_steps, ..objective };
         let standardizer = match objective.input {
             InputScale::Standardized => sets.standardizer,
             InputScale::Hundredth => Standardizer::dividing_by(100.0, n_mels),
@@ -142,22 +148,34 @@ fn main() -> ExitCode {
         let config = RunConfig {
             model: model.clone().into(),
             objective: Objective::BetaVae(objective.clone()),
-            optimizer: AdamConfig::default(),
-            schedule: Schedule::constant(args.learning_rate),
+            optimizer: args.optimizer.adam(Clipping::None)?,
+            schedule: args.optimizer.schedule(Shape::Constant, DECAY_STEPS, args.steps)?,
             batch: batch.clone(),
             seed: args.run.seed,
             features: sets.train.config().clone(),
             data: sets.train.identity(),
             test_data: Some(sets.test.identity()),
+            origin: sets.origin.clone(),
         };
-        args.run.train::<VaeTask>(args.steps, args.save_every, standardizer.clone(), config, |config, device| {
-            let train = SegmentDataset::load(&sets.train, &standardizer, batch.frames)?;
-            let test = SegmentDataset::load(&sets.test, &standardizer, batch.frames)?;
-            cli::say(format_args!("segments: {} to train on, {} to test on", train.items().len(), test.items().len()));
-            let (seed, std) = (config.seed, standardizer.std);
-            let fresh = model.init(seed, &device.clone().autodiff());
-            let task = VaeTask::new(train, test, objective, batch.size, model.latents(), std, seed, device);
-            Ok((fresh, task))
-        })
+        args.run.train::<VaeTask>(
+            &flags,
+            args.steps,
+            args.save_every,
+            standardizer.clone(),
+            config,
+            |config, device| {
+                let train = SegmentDataset::load(&sets.train, &standardizer, batch.frames)?;
+                let test = SegmentDataset::load(&sets.test, &standardizer, batch.frames)?;
+                cli::say(format_args!(
+                    "segments: {} to train on, {} to test on",
+                    train.items().len(),
+                    test.items().len()
+                ));
+                let (seed, std) = (config.seed, standardizer.std);
+                let fresh = model.init(seed, &device.clone().autodiff());
+                let task = VaeTask::new(train, test, objective, batch.size, model.latents(), std, seed, device);
+                Ok((fresh, task))
+            },
+        )
     })
 }

@@ -1,7 +1,9 @@
 //! What the binaries share: logging, progress, interruption and exit codes. The library below never prints.
 
+pub mod config;
 pub mod interrupts;
 pub mod latents;
+pub mod optimizer;
 pub mod synth;
 pub mod train;
 

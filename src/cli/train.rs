@@ -1,7 +1,9 @@
 //! What `train-vae` and `train-inverter` share: their common flags, and the way from flags to a finished run.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -11,9 +13,10 @@ use indicatif::ProgressBar;
 
 use super::interrupts::Interrupts;
 use super::{progress, require_within, say};
+use crate::beside::write_beside;
 use crate::data::{FeatureSet, Standardizer};
 use crate::device::{self, DeviceChoice};
-use crate::run::{About, RunConfig, RunDir};
+use crate::run::{About, Checkpoint, NamedTensors, Origin, RunConfig, RunDir, load_parameters};
 use crate::train::{Limits, Outcome, Report, Session, Task, fit};
 use crate::{Error, Result};
 
@@ -66,6 +69,14 @@ pub struct TrainFlags {
     /// Evaluations in a row without a better test loss after which training ends.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub patience: Option<u64>,
+    /// Begin a new run with the model of this one, a LOGDIR or a step-N folder, instead of a random one: with its network, input
+    /// and features; optimizer and steps begin anew.
+    #[arg(long, value_name = "RUN")]
+    pub init_from: Option<PathBuf>,
+    /// Take flags and folders from this TOML file (`batch-size = 64`) where the command line does not give them. LOGDIR/config.toml
+    /// has those of a run.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     #[command(flatten)]
     pub compute: DeviceFlags,
 }
@@ -76,8 +87,10 @@ pub struct Sets {
     pub train: FeatureSet,
     /// TEST_DIR.
     pub test: FeatureSet,
-    /// Band statistics of the training set.
+    /// Band statistics of the training set; of a fine-tuned run's first one, so that the network is given what it learned on.
     pub standardizer: Standardizer,
+    /// What `--init-from` is.
+    pub origin: Option<Origin>,
 }
 
 impl TrainFlags {
@@ -106,17 +119,34 @@ impl TrainFlags {
                 "{count} test file(s) have the same content as training files ({there} is {here}): the test loss will flatter"
             );
         }
-        Ok(Sets { standardizer: Standardizer::of(&train)?, train, test })
+        let (origin, standardizer) = match &self.init_from {
+            Some(from) => self.origin(from)?,
+            None => (None, Standardizer::of(&train)?),
+        };
+        Ok(Sets { train, test, standardizer, origin })
+    }
+
+    /// What to begin `from`, and how its input was made. A run in LOGDIR that began there goes on whatever has become of it.
+    fn origin(&self, from: &Path) -> Result<(Option<Origin>, Standardizer)> {
+        if let Some(Checkpoint { about, .. }) = RunDir::at(&self.logdir).latest()?
+            && about.config.origin.as_ref().is_some_and(|origin| origin.run == from)
+        {
+            return Ok((about.config.origin, about.standardizer));
+        }
+        let (checkpoint, _) = Checkpoint::with_model(from)?;
+        Ok((Some(checkpoint.origin(from)), checkpoint.about.standardizer))
     }
 
     /// Continues the run in LOGDIR or starts one, and trains it to `steps`.
     ///
-    /// `prepare` makes a fresh model on an autodiff device and the task on the plain one.
+    /// `flags` is what `config.toml` in LOGDIR will say. `prepare` makes a fresh model on an autodiff device and the task on the
+    /// plain one.
     ///
     /// # Errors
     /// If LOGDIR holds a run of another identity (each difference is named), or training fails.
     pub fn train<T: Task>(
         &self,
+        flags: &str,
         steps: u64,
         save_every: u64,
         standardizer: Standardizer,
@@ -140,6 +170,7 @@ impl TrainFlags {
                 )));
             }
         }
+        let begun = if found.is_none() { begun(&config)? } else { None };
         let (model, mut task) = prepare(&config, &open.device)?;
         let count = crate::models::parameter_count(&model);
         say(format_args!("model: {} parameters; device: {}", grouped(count as u64), open.name));
@@ -148,7 +179,16 @@ impl TrainFlags {
                 say(format_args!("continuing {} from step {}", self.logdir.display(), checkpoint.about.step));
                 Session::resume(model, checkpoint, &open.device)?
             }
-            None => Session::start(model, config, standardizer),
+            None => {
+                let model = match begun {
+                    Some((path, tensors)) => {
+                        say(format_args!("beginning with the model of {}", path.display()));
+                        load_parameters(model, &tensors, &path)?
+                    }
+                    None => model,
+                };
+                Session::start(model, config, standardizer)
+            }
         };
         if session.about.step >= steps {
             let done = session.about.step;
@@ -157,6 +197,8 @@ impl TrainFlags {
         }
         let &Self { log_every, eval_every, keep, patience, .. } = self;
         let limits = Limits { steps, log_every, eval_every, save_every, keep, deadline, patience };
+        let write = |file: &mut BufWriter<File>| file.write_all(flags.as_bytes()).map_err(Error::io(&self.logdir));
+        write_beside(&self.logdir.join("config.toml"), write)?;
         let mut display = Display::new(steps, session.about.step);
         interrupts.begin_to_save();
         let stop = &interrupts.signal;
@@ -179,6 +221,28 @@ impl TrainFlags {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What a new run of this configuration begins with, if it does not draw its parameters, and where that lies.
+fn begun(config: &RunConfig) -> Result<Option<(PathBuf, NamedTensors)>> {
+    let Some(origin) = &config.origin else { return Ok(None) };
+    let (checkpoint, tensors) = Checkpoint::with_model(&origin.run)?;
+    checkpoint.require(config.model.kind())?;
+    let differences = checkpoint.about.config.network_differences(config);
+    if !differences.is_empty() {
+        return Err(Error::Mismatch(format!(
+            "--init-from {}: its network, input and features must be those asked for. Its / asked for:\n  {}",
+            origin.run.display(),
+            differences.join("\n  ")
+        )));
+    }
+    if checkpoint.origin(&origin.run) != *origin {
+        return Err(Error::file(
+            &origin.run,
+            "another checkpoint was saved there just now; give one of its step-N folders",
+        ));
+    }
+    Ok(Some((checkpoint.model_path(), tensors)))
 }
 
 /// Lets the allocator keep what each training step frees for the next one, which needs the same sizes again. Given back to the

@@ -20,39 +20,66 @@ pub(crate) struct AdamStep {
     pub unbias: f32,
     /// What the gradient is multiplied by.
     pub clip: f32,
+    /// What the parameter is multiplied by first: 1 without weight decay.
+    pub keep: f32,
+    /// The part of the way to the new parameter that its average goes.
+    pub share: f32,
 }
 
-/// One step for one parameter: parameter and both moments, changed where they lie if nobody else holds them.
+/// What one parameter's steps leave beside it, flattened.
+pub(crate) struct State {
+    /// The running mean of its gradient.
+    pub first: Tensor<1>,
+    /// The running mean of the gradient's square.
+    pub second: Tensor<1>,
+    /// The running mean of the parameter itself, if one is kept.
+    pub average: Option<Tensor<1>>,
+}
+
+/// One step for one parameter: it and what is kept beside it, changed where they lie if nobody else holds them.
 ///
 /// # Panics
 /// If a tensor is not on the CPU or not of the parameter's size.
 pub(crate) fn adam_step<const D: usize>(
     parameter: Tensor<D>,
     gradient: Tensor<1>,
-    moments: [Tensor<1>; 2],
+    state: State,
     step: AdamStep,
-) -> (Tensor<D>, [Tensor<1>; 2]) {
+) -> (Tensor<D>, State) {
     let gradient = primitive(gradient);
     let gradient: &[f32] = gradient.as_slice().expect("contiguous f32");
     let mut parameter = primitive(parameter);
-    let [mut first, mut second] = moments.map(primitive);
+    let [mut first, mut second] = [state.first, state.second].map(primitive);
+    let mut average = state.average.map(primitive);
     {
         let [p, m, v] = [&mut parameter, &mut first, &mut second].map(|tensor| tensor.storage_mut::<f32>());
         assert!(p.len() == gradient.len() && m.len() == gradient.len() && v.len() == gradient.len());
+        let a = average.as_mut().map_or(&mut [][..], |average| average.storage_mut::<f32>());
+        assert!(a.is_empty() || a.len() == gradient.len());
+        // Without an average each block has an empty one.
+        let a: Vec<&mut [f32]> = match a.is_empty() {
+            true => gradient.chunks(BLOCK).map(|_| Default::default()).collect(),
+            false => a.chunks_mut(BLOCK).collect(),
+        };
         let state = p.par_chunks_mut(BLOCK).zip(m.par_chunks_mut(BLOCK)).zip(v.par_chunks_mut(BLOCK));
-        state.zip(gradient.par_chunks(BLOCK)).for_each(|(((p, m), v), g)| {
-            let AdamStep { beta1, beta2, epsilon, rate, unbias, clip } = step;
+        state.zip(gradient.par_chunks(BLOCK)).zip(a).for_each(|((((p, m), v), g), a)| {
+            let AdamStep { beta1, beta2, epsilon, rate, unbias, clip, keep, share } = step;
             vectorized(|| {
                 for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
                     let g = g * clip;
                     *m = beta1 * *m + (1.0 - beta1) * g;
                     *v = beta2 * *v + (1.0 - beta2) * (g * g);
-                    *p -= rate * *m / ((*v / unbias).sqrt() + epsilon);
+                    *p = keep * *p - rate * *m / ((*v / unbias).sqrt() + epsilon);
+                }
+                for (a, p) in a.iter_mut().zip(p) {
+                    *a += share * (*p - *a); // the block is still in the cache
                 }
             });
         });
     }
-    (Tensor::from_primitive::<Flex>(parameter), [first, second].map(Tensor::from_primitive::<Flex>))
+    let [first, second] = [first, second].map(Tensor::from_primitive::<Flex>);
+    let average = average.map(Tensor::from_primitive::<Flex>);
+    (Tensor::from_primitive::<Flex>(parameter), State { first, second, average })
 }
 
 /// Sum of squares of a tensor on the CPU.

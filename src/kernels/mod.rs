@@ -23,7 +23,7 @@ mod norm;
 mod shift;
 mod tape;
 
-pub(crate) use adam::{AdamStep, adam_step, squared_norm};
+pub(crate) use adam::{AdamStep, State as AdamState, adam_step, squared_norm};
 pub(crate) use bank::bank;
 pub(crate) use dense::dense;
 pub(crate) use grid::{Grid, convolve, deconvolve};

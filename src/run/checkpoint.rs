@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{MANIFEST, Manifest};
 use super::tensors::NamedTensors;
-use super::{ModelConfig, RunConfig};
+use super::{ModelConfig, Objective, Origin, RunConfig};
 use crate::data::{Position, Standardizer};
 use crate::{Error, Result};
 
@@ -64,7 +64,8 @@ pub struct Best {
 }
 
 impl About {
-    /// Notes an evaluation of this step.
+    /// Notes an evaluation of this step. While the divergence's weight grows, the test loss, which has it whole, may well rise:
+    /// such evaluations do not count against the run.
     pub fn record(&mut self, test: BTreeMap<String, f64>) {
         self.test = test;
         self.tested = self.step;
@@ -72,6 +73,9 @@ impl About {
         self.no_better += 1;
         if let Some(total) = self.test_loss().filter(|&total| total < best) {
             self.best = Some(Best { step: self.step, total });
+            self.no_better = 0;
+        }
+        if matches!(&self.config.objective, Objective::BetaVae(objective) if self.step < objective.kl_warmup_steps) {
             self.no_better = 0;
         }
     }
@@ -178,7 +182,7 @@ impl Checkpoint {
         )))
     }
 
-    /// The model's parameters.
+    /// The parameters of the model to use: their average where the run keeps one.
     ///
     /// # Errors
     /// If the file is not as it was saved; then as [`NamedTensors::from_bytes`].
@@ -186,12 +190,18 @@ impl Checkpoint {
         NamedTensors::from_bytes(&self.manifest.verified(&self.path, MODEL)?, &self.model_path())
     }
 
-    /// The optimizer's moments.
+    /// What training needs beside them to go on: the optimizer's moments, and the parameters that an average is of.
     ///
     /// # Errors
     /// As [`model`](Self::model).
     pub fn optimizer(&self) -> Result<NamedTensors> {
         NamedTensors::from_bytes(&self.manifest.verified(&self.path, OPTIMIZER)?, &self.optimizer_path())
+    }
+
+    /// What a run says of itself that begins with this model; `run` is how the checkpoint was named.
+    pub fn origin(&self, run: &Path) -> Origin {
+        let sha256 = self.manifest.sha256(MODEL).to_string();
+        Origin { run: run.to_path_buf(), step: self.about.step, sha256 }
     }
 
     /// Where the model's parameters lie.

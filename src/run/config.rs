@@ -1,5 +1,7 @@
 //! Everything that makes a run what it is. Two runs with equal configurations, data and device are the same run.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -29,6 +31,20 @@ pub struct RunConfig {
     /// What is tested on; runs of earlier versions do not say.
     #[serde(default)]
     pub test_data: Option<DataIdentity>,
+    /// Where the first parameters come from, if not from the seed.
+    #[serde(default)]
+    pub origin: Option<Origin>,
+}
+
+/// The checkpoint that a run began from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The run or checkpoint folder, as it was named.
+    pub run: PathBuf,
+    /// Its finished steps.
+    pub step: u64,
+    /// SHA-256 of its `model.safetensors`, in hexadecimal.
+    pub sha256: String,
 }
 
 /// Which network, and its sizes.
@@ -87,6 +103,9 @@ pub enum Objective {
 pub struct BetaVae {
     /// Weight of the KL divergence.
     pub beta: f64,
+    /// Steps over which that weight grows from 0 along a line, in training; what is reported has it whole from the beginning.
+    #[serde(default)]
+    pub kl_warmup_steps: u64,
     /// How the divergence is computed.
     #[serde(default)]
     pub kl: KlForm,
@@ -101,12 +120,17 @@ pub struct BetaVae {
 impl BetaVae {
     /// Standardised input, analytic divergence, no penalty.
     pub fn new(beta: f64) -> Self {
-        Self { beta, kl: KlForm::default(), l2: 0.0, input: InputScale::default() }
+        Self { beta, kl_warmup_steps: 0, kl: KlForm::default(), l2: 0.0, input: InputScale::default() }
     }
 
     /// As the 2018 workshop trained: log-mels divided by 100, single-sample divergence, an L2 penalty of weight 1e-4.
     pub fn workshop(beta: f64) -> Self {
-        Self { beta, kl: KlForm::SingleSample, l2: 1e-4, input: InputScale::Hundredth }
+        Self { kl: KlForm::SingleSample, l2: 1e-4, input: InputScale::Hundredth, ..Self::new(beta) }
+    }
+
+    /// The weight of the divergence that step `step`, counted from 0, minimises (Bowman et al. 2016, section 3.1, by a line).
+    pub fn beta_of(&self, step: u64) -> f64 {
+        if step < self.kl_warmup_steps { self.beta * step as f64 / self.kl_warmup_steps as f64 } else { self.beta }
     }
 }
 
@@ -153,12 +177,31 @@ pub struct AdamConfig {
     pub epsilon: f64,
     /// What is done to long gradients first.
     pub clipping: Clipping,
+    /// Times the learning rate, the part by which each step shrinks the weights (Loshchilov & Hutter 2019, algorithm 2); biases
+    /// and the parameters of norms are left as they are.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Decay per step of the mean of the parameters themselves, which is then what a run's model is; 0 for none.
+    #[serde(default)]
+    pub ema: f64,
 }
 
 impl Default for AdamConfig {
-    /// The paper's values, no clipping.
+    /// The paper's values; no clipping, no weight decay, no mean of the parameters.
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clipping: Clipping::None }
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clipping: Clipping::None, weight_decay: 0.0, ema: 0.0 }
+    }
+}
+
+impl AdamConfig {
+    /// The part of the way to the parameters of `steps` finished steps that their mean goes: `1 - ema`, and more than that at
+    /// first, so that where it began is soon forgotten.
+    ///
+    /// # Reference
+    /// `tf.train.ExponentialMovingAverage` with `num_updates`: the decay is at most `(1 + steps) / (10 + steps)`.
+    pub fn share(&self, steps: u64) -> f64 {
+        let steps = steps as f64;
+        1.0 - self.ema.min((1.0 + steps) / (10.0 + steps))
     }
 }
 
@@ -174,30 +217,62 @@ pub enum Clipping {
     TensorNorm(f64),
 }
 
-/// Learning rate over time: half a cosine from `initial` to `last` over `decay_steps` steps, `last` from then on.
+/// Learning rate over time: up a line to `initial`, down a curve to `last`, and `last` from then on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Rate of the first step.
+    /// The highest rate: that of step `warmup_steps`, counted from 0.
     pub initial: f64,
     /// Rate after `decay_steps` steps and for ever.
     pub last: f64,
-    /// 0: constant at `initial`.
+    /// When the rate is at its last, warm-up included. 0: constant at `initial`.
     pub decay_steps: u64,
+    /// Steps of a lower rate at the beginning.
+    #[serde(default)]
+    pub warmup_steps: u64,
+    /// The curve.
+    #[serde(default)]
+    pub shape: Decay,
+}
+
+/// The curve on which a learning rate falls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// Half a cosine (Loshchilov & Hutter 2017, eq. 5, without restarts).
+    #[default]
+    Cosine,
+    /// The same factor at each step.
+    Exponential,
 }
 
 impl Schedule {
     /// The same rate for ever.
     pub fn constant(rate: f64) -> Self {
-        Self { initial: rate, last: rate, decay_steps: 0 }
+        Self { initial: rate, last: rate, decay_steps: 0, warmup_steps: 0, shape: Decay::Cosine }
+    }
+
+    /// Half a cosine from `initial` to `last`.
+    pub fn cosine(initial: f64, last: f64, decay_steps: u64) -> Self {
+        Self { last, decay_steps, ..Self::constant(initial) }
     }
 
     /// The rate of step `step`, counted from 0.
     pub fn rate(&self, step: u64) -> f64 {
-        if self.decay_steps == 0 {
-            return self.initial;
+        let &Self { initial, last, decay_steps, warmup_steps, shape } = self;
+        if step < warmup_steps {
+            return initial * (step + 1) as f64 / (warmup_steps + 1) as f64;
         }
-        let gone = (step as f64 / self.decay_steps as f64).min(1.0);
-        self.last + 0.5 * (self.initial - self.last) * (1.0 + (std::f64::consts::PI * gone).cos())
+        if decay_steps == 0 {
+            return initial;
+        }
+        if step >= decay_steps {
+            return last;
+        }
+        let gone = (step - warmup_steps) as f64 / (decay_steps - warmup_steps) as f64;
+        match shape {
+            Decay::Cosine => last + 0.5 * (initial - last) * (1.0 + (std::f64::consts::PI * gone).cos()),
+            Decay::Exponential => initial * (last / initial).powf(gone),
+        }
     }
 }
 
@@ -211,12 +286,26 @@ pub struct BatchConfig {
 }
 
 impl RunConfig {
+    /// Why parameters of a run of this configuration would mean something else in one of the `other`: each difference in the
+    /// network, in what it is given and in the features, as [`differences`](Self::differences) has them.
+    pub fn network_differences(&self, other: &RunConfig) -> Vec<String> {
+        let parts = ["model.", "features.", "objective.objective:", "objective.input:", "objective.recipe:"];
+        let mut found = self.differences(other);
+        found.retain(|difference| parts.iter().any(|part| difference.starts_with(part)));
+        found
+    }
+
     /// Every value that differs, as `name: here / there`. Test data that one of them does not say is no difference.
     pub fn differences(&self, other: &RunConfig) -> Vec<String> {
         let test_known = self.test_data.is_some() && other.test_data.is_some();
         let json = |config: &RunConfig| {
             let test_data = config.test_data.clone().filter(|_| test_known);
-            serde_json::to_value(RunConfig { test_data, ..config.clone() }).expect("a configuration is plain data")
+            let mut schedule = config.schedule.clone();
+            if schedule.decay_steps == 0 {
+                schedule.last = schedule.initial; // never come to; runs of earlier versions may say another
+            }
+            serde_json::to_value(RunConfig { test_data, schedule, ..config.clone() })
+                .expect("a configuration is plain data")
         };
         let mut found = Vec::new();
         compare("", &json(self), &json(other), &mut found);
@@ -242,10 +331,56 @@ mod tests {
 
     #[test]
     fn the_cosine_begins_at_the_initial_rate_and_stays_at_the_last() {
-        let schedule = Schedule { initial: 1e-3, last: 1e-5, decay_steps: 100 };
+        let schedule = Schedule::cosine(1e-3, 1e-5, 100);
         assert_eq!(schedule.rate(0), 1e-3);
         assert!((schedule.rate(50) - 0.5 * (1e-3 + 1e-5)).abs() < 1e-12);
         assert_eq!((schedule.rate(100), schedule.rate(5000)), (1e-5, 1e-5));
         assert_eq!(Schedule::constant(0.5).rate(7), 0.5);
+    }
+
+    #[test]
+    fn a_warm_up_rises_by_equal_steps_to_where_the_decay_begins() {
+        let schedule = Schedule { warmup_steps: 4, ..Schedule::cosine(1e-3, 1e-5, 104) };
+        for step in 0..=4 {
+            assert!((schedule.rate(step) - 2e-4 * (step + 1) as f64).abs() < 1e-15);
+        }
+        let whole = Schedule::cosine(1e-3, 1e-5, 100);
+        assert!((5..200).all(|step| schedule.rate(step) == whole.rate(step - 4)));
+        let constant = Schedule { warmup_steps: 1, ..Schedule::constant(0.5) };
+        assert_eq!([0, 1, 2, 1000].map(|step| constant.rate(step)), [0.25, 0.5, 0.5, 0.5]);
+    }
+
+    #[test]
+    fn an_exponential_decay_has_the_same_factor_at_each_step() {
+        let schedule = Schedule { shape: Decay::Exponential, ..Schedule::cosine(1e-2, 1e-4, 200) };
+        assert!((schedule.rate(100) - 1e-3).abs() < 1e-15, "half way the geometric mean");
+        let factor = 0.01f64.powf(1.0 / 200.0);
+        assert!((0..200).all(|step| (schedule.rate(step + 1) / schedule.rate(step) - factor).abs() < 1e-12));
+        assert_eq!((schedule.rate(200), schedule.rate(10_000)), (1e-4, 1e-4));
+    }
+
+    #[test]
+    fn the_weight_of_the_divergence_grows_by_equal_steps_from_nothing() {
+        let objective = BetaVae { kl_warmup_steps: 4, ..BetaVae::new(8.0) };
+        assert_eq!([0, 1, 2, 3, 4, 5000].map(|step| objective.beta_of(step)), [0.0, 2.0, 4.0, 6.0, 8.0, 8.0]);
+        assert_eq!(BetaVae::new(8.0).beta_of(0), 8.0);
+        let old: BetaVae = serde_json::from_str(r#"{"beta":8.0}"#).unwrap();
+        assert_eq!(old, BetaVae::new(8.0));
+    }
+
+    #[test]
+    fn what_an_older_run_file_does_not_say_is_as_it_was() {
+        let old: Schedule = serde_json::from_str(r#"{"initial":0.001,"last":0.00001,"decay_steps":40000}"#).unwrap();
+        assert_eq!(old, Schedule::cosine(1e-3, 1e-5, 40_000));
+        let old = r#"{"beta1":0.9,"beta2":0.999,"epsilon":1e-8,"clipping":"none"}"#;
+        assert_eq!(serde_json::from_str::<AdamConfig>(old).unwrap(), AdamConfig::default());
+    }
+
+    #[test]
+    fn a_mean_of_parameters_follows_fast_at_first_and_by_its_decay_later() {
+        let config = AdamConfig { ema: 0.99, ..AdamConfig::default() };
+        assert_eq!(config.share(1), 1.0 - 2.0 / 11.0);
+        assert_eq!(config.share(90), 1.0 - 0.91);
+        assert_eq!(config.share(100_000), 1.0 - 0.99);
     }
 }

@@ -37,6 +37,11 @@ impl Manifest {
         self.0.insert(name.to_string(), Sum::of(bytes));
     }
 
+    /// The SHA-256 of a file as it was saved, in hexadecimal; empty if it was not.
+    pub(super) fn sha256(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", |sum| &sum.sha256)
+    }
+
     /// The content of the manifest's own file.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("names and numbers")

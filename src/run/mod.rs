@@ -8,8 +8,8 @@ mod tensors;
 
 pub use checkpoint::{About, Best, Checkpoint, Trouble};
 pub use config::{
-    AdamConfig, BatchConfig, BetaVae, Clipping, InputScale, InverterRecipe, KlForm, ModelConfig, Objective, RunConfig,
-    Schedule,
+    AdamConfig, BatchConfig, BetaVae, Clipping, Decay, InputScale, InverterRecipe, KlForm, ModelConfig, Objective,
+    Origin, RunConfig, Schedule,
 };
 pub use dir::{RunDir, RunLock};
 pub(crate) use tensors::{ModulePath, values};

@@ -1,4 +1,4 @@
-//! Adam with gradient clipping; its state goes by parameter names.
+//! Adam with gradient clipping, and the running mean of what it makes; its state goes by parameter names.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,13 +6,16 @@ use std::path::Path;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
-use crate::run::{AdamConfig, Clipping, ModulePath, NamedTensors};
-use crate::{Error, Result, kernels};
+use crate::kernels::{self, AdamState};
+use crate::run::{AdamConfig, Clipping, ModulePath, NamedTensors, parameters, values};
+use crate::{Error, Result};
 
-/// Adam (Kingma & Ba 2015, algorithm 1).
+/// Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), and if it is asked for an exponential moving average of the trained parameters.
+///
+/// Buffers, such as a norm's running statistics, are no part of the average: they are running means already.
 pub struct Adam {
     config: AdamConfig,
-    moments: BTreeMap<String, Moments>,
+    states: BTreeMap<String, AdamState>,
 }
 
 /// The gradients of a model's trained parameters by the parameters' names, flattened.
@@ -34,32 +37,30 @@ impl ByName {
     }
 }
 
-/// Running means of a parameter's gradient and of its square, flattened.
-struct Moments {
-    first: Tensor<1>,
-    second: Tensor<1>,
-}
-
 impl Adam {
     /// With all moments zero.
     pub fn new(config: AdamConfig) -> Self {
-        Self { config, moments: BTreeMap::new() }
+        Self { config, states: BTreeMap::new() }
     }
 
-    /// Continues with saved moments of the parameters that have been `trained`: their names and shapes.
+    /// Continues with the saved state of the parameters that have been `trained`: their names and shapes. Where there is an
+    /// average, it is what the saved `model` holds, and is replaced there by the parameters that training goes on from.
     ///
     /// # Errors
-    /// [`Error::File`] about `path` naming each moment that is missing, superfluous, of another size or impossible.
+    /// [`Error::File`] about `path` naming each tensor that is missing, superfluous, of another size or impossible.
     pub fn restore(
         config: AdamConfig,
         trained: &BTreeMap<String, Vec<usize>>,
         saved: &NamedTensors,
+        model: &mut NamedTensors,
         device: &Device,
         path: &Path,
     ) -> Result<Self> {
+        let averages = config.ema > 0.0;
         let parts = |(name, shape): (&String, &Vec<usize>)| {
             let flat: Vec<usize> = vec![shape.iter().product()];
-            ["first", "second"].map(|part| (format!("{name}.{part}"), flat.clone()))
+            let parts = ["first", "second", RAW].into_iter().take(if averages { 3 } else { 2 });
+            parts.map(|part| (format!("{name}.{part}"), flat.clone())).collect::<Vec<_>>()
         };
         let mut wrong = saved.misfits(&trained.iter().flat_map(parts).collect());
         let negative = |(name, (_, values)): &(&String, &(Vec<usize>, Vec<f32>))| {
@@ -71,27 +72,41 @@ impl Adam {
                 "does not belong to this model; without its folder the run goes on from an earlier checkpoint";
             return Err(Error::file(path, format!("{message}: {}", wrong.join("; "))));
         }
-        let tensor = |name: String| {
-            let (shape, values) = &saved.0[&name];
-            Tensor::from_data(TensorData::new(values.clone(), [shape[0]]), device)
+        let flat = |values: Vec<f32>| {
+            let count = values.len();
+            Tensor::from_data(TensorData::new(values, [count]), device)
         };
-        let of = |name: &String| Moments {
-            first: tensor(format!("{name}.first")),
-            second: tensor(format!("{name}.second")),
+        let part = |name: &String, part: &str| saved.0[&format!("{name}.{part}")].1.clone();
+        let mut of = |name: &String| {
+            let (_, values) = model.0.get_mut(name).expect("the model has every trained parameter");
+            let average = averages.then(|| flat(std::mem::replace(values, part(name, RAW))));
+            AdamState { first: flat(part(name, "first")), second: flat(part(name, "second")), average }
         };
-        Ok(Self { config, moments: trained.keys().map(|name| (name.clone(), of(name))).collect() })
+        let states = trained.keys().map(|name| (name.clone(), of(name))).collect();
+        Ok(Self { config, states })
     }
 
-    /// The moments, named after their parameters.
-    pub fn state(&self) -> NamedTensors {
-        let mut state = NamedTensors::default();
-        for (name, moments) in &self.moments {
-            for (part, tensor) in [("first", &moments.first), ("second", &moments.second)] {
-                let values = crate::run::values(tensor.clone());
-                state.0.insert(format!("{name}.{part}"), (vec![values.len()], values));
+    /// What [`restore`](Self::restore) needs: the model to use, which has the average for parameters if there is one, and the
+    /// rest, named after the parameters.
+    pub fn state<M: Module>(&self, model: &M) -> (NamedTensors, NamedTensors) {
+        let (mut model, mut rest) = (parameters(model), NamedTensors::default());
+        for (name, state) in &self.states {
+            let mut add = |part: &str, values: Vec<f32>| {
+                rest.0.insert(format!("{name}.{part}"), (vec![values.len()], values));
+            };
+            add("first", values(state.first.clone()));
+            add("second", values(state.second.clone()));
+            if let Some(average) = &state.average {
+                let (_, parameter) = model.0.get_mut(name).expect("the states are this model's");
+                add(RAW, std::mem::replace(parameter, values(average.clone())));
             }
         }
-        state
+        (model, rest)
+    }
+
+    /// The model to use, without autodiff: with the average for parameters if there is one.
+    pub fn averaged<M: Module>(&self, model: &M) -> M {
+        model.valid().map(&mut Averaged { adam: self, path: ModulePath::default() })
     }
 
     /// Takes step `step`, counted from 0.
@@ -104,18 +119,30 @@ impl Adam {
         model.map(&mut Update { adam: self, path: ModulePath::default(), gradients, clip, rate, step })
     }
 
-    /// A parameter's moments, zero before its first step.
-    fn take(&mut self, name: &str, gradient: &Tensor<1>) -> Moments {
-        let new = || Moments { first: gradient.zeros_like(), second: gradient.zeros_like() };
-        self.moments.remove(name).unwrap_or_else(new)
+    /// A parameter's state; before its first step the moments are zero, and the average is where it stands.
+    fn take<const D: usize>(&mut self, name: &str, parameter: &Tensor<D>) -> AdamState {
+        self.states.remove(name).unwrap_or_else(|| {
+            let flat = parameter.clone().reshape([parameter.shape().num_elements()]);
+            let (first, second) = (flat.zeros_like(), flat.zeros_like());
+            AdamState { first, second, average: (self.config.ema > 0.0).then_some(flat) }
+        })
     }
 }
+
+/// What a parameter is called among the optimizer's tensors where the model's file has its average.
+const RAW: &str = "raw";
 
 fn squared_norm(gradient: &Tensor<1>) -> Tensor<1> {
     if kernels::serve(&gradient.device()) {
         return Tensor::from_floats([kernels::squared_norm(gradient) as f32], &gradient.device());
     }
     gradient.clone().square().sum()
+}
+
+/// Whether weight decay is for a parameter of this name: neither a bias nor of a norm.
+fn is_weight(name: &str) -> bool {
+    // A list's members are numbered: `bank.weights.0`.
+    name.rsplit('.').find(|part| part.parse::<usize>().is_err()).is_some_and(|part| part.starts_with("weight"))
 }
 
 /// What shrinks a gradient of this norm to `bound`: 1 if it is shorter.
@@ -147,6 +174,29 @@ impl ModuleVisitor for Collect<'_> {
     }
 }
 
+/// Puts averages in the place of parameters.
+struct Averaged<'a> {
+    adam: &'a Adam,
+    path: ModulePath,
+}
+
+impl ModuleMapper for Averaged<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.adam.states.get(&self.path.name()).and_then(|state| state.average.clone()) {
+            Some(average) => param.map(|parameter| average.reshape(parameter.dims())),
+            None => param,
+        }
+    }
+}
+
 struct Update<'a> {
     adam: &'a mut Adam,
     path: ModulePath,
@@ -168,7 +218,7 @@ impl ModuleMapper for Update<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.path.name();
         let Some(gradient) = self.gradients.remove(&name) else { return param };
-        let AdamConfig { beta1, beta2, epsilon, clipping } = self.adam.config;
+        let AdamConfig { beta1, beta2, epsilon, clipping, weight_decay, .. } = self.adam.config;
         let clip = match clipping {
             Clipping::None => None,
             Clipping::GlobalNorm(_) => self.clip.clone(),
@@ -176,32 +226,36 @@ impl ModuleMapper for Update<'_> {
         };
         let count = (self.step + 1) as i32;
         let (unbias1, unbias2) = (1.0 - beta1.powi(count), 1.0 - beta2.powi(count));
+        let share = self.adam.config.share(self.step + 1);
+        let keep = if is_weight(&name) { 1.0 - self.rate * weight_decay } else { 1.0 };
         if kernels::serve(&gradient.device()) {
             let clip = clip.map_or(1.0, |factor| factor.into_scalar::<f32>());
-            let [beta1, beta2, epsilon, rate, unbias] =
-                [beta1, beta2, epsilon, self.rate / unbias1, unbias2].map(|number| number as f32);
-            let step = kernels::AdamStep { beta1, beta2, epsilon, rate, unbias, clip };
-            let Moments { first, second } = self.adam.take(&name, &gradient);
-            return param.map(|weight| {
-                let (weight, [first, second]) = kernels::adam_step(weight.inner(), gradient, [first, second], step);
-                self.adam.moments.insert(name, Moments { first, second });
-                Tensor::from_inner(weight).require_grad()
+            let [beta1, beta2, epsilon, rate, unbias, keep, share] =
+                [beta1, beta2, epsilon, self.rate / unbias1, unbias2, keep, share].map(|number| number as f32);
+            let step = kernels::AdamStep { beta1, beta2, epsilon, rate, unbias, clip, keep, share };
+            return param.map(|parameter| {
+                let parameter = parameter.inner();
+                let state = self.adam.take(&name, &parameter);
+                let (parameter, state) = kernels::adam_step(parameter, gradient, state, step);
+                self.adam.states.insert(name, state);
+                Tensor::from_inner(parameter).require_grad()
             });
         }
         let gradient = match clip {
             Some(factor) => gradient * factor,
             None => gradient,
         };
-        let Moments { first, second } = self.adam.take(&name, &gradient);
-        let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
-        let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
-        let change = first.clone() / second.clone().div_scalar(unbias2).sqrt().add_scalar(epsilon);
-        let change = change.mul_scalar(self.rate / unbias1);
-        self.adam.moments.insert(name, Moments { first, second });
-        param.map(|weight| {
-            let weight = weight.inner();
-            let shape = weight.dims();
-            Tensor::from_inner(weight - change.reshape(shape)).require_grad()
+        param.map(|parameter| {
+            let parameter = parameter.inner();
+            let (shape, count) = (parameter.dims(), parameter.shape().num_elements());
+            let AdamState { first, second, average } = self.adam.take(&name, &parameter);
+            let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
+            let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
+            let change = first.clone() / second.clone().div_scalar(unbias2).sqrt().add_scalar(epsilon);
+            let parameter = parameter.reshape([count]).mul_scalar(keep) - change.mul_scalar(self.rate / unbias1);
+            let average = average.map(|average| average.clone() + (parameter.clone() - average).mul_scalar(share));
+            self.adam.states.insert(name, AdamState { first, second, average });
+            Tensor::from_inner(parameter.reshape(shape)).require_grad()
         })
     }
 }

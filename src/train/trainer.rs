@@ -14,7 +14,7 @@ use super::means::Means;
 use super::task::{Task, Term};
 use crate::data::Standardizer;
 use crate::device::is_cpu;
-use crate::run::{About, Checkpoint, NamedTensors, RunConfig, RunDir, load_parameters, parameters, trained_shapes};
+use crate::run::{About, Checkpoint, NamedTensors, RunConfig, RunDir, load_parameters, trained_shapes};
 use crate::{Error, Result};
 
 /// How long to train, and how often to look and to save, in steps.
@@ -106,14 +106,17 @@ impl<M: Module> Session<M> {
     /// # Errors
     /// If the checkpoint's tensors cannot be read or do not fit.
     pub fn resume(model: M, checkpoint: Checkpoint, device: &Device) -> Result<Self> {
-        let model = load_parameters(model, &checkpoint.model()?, &checkpoint.model_path())?;
-        let config = checkpoint.about.config.optimizer.clone();
-        let moved = if checkpoint.about.step == 0 { BTreeMap::new() } else { trained_shapes(&model) };
-        let adam = Adam::restore(config, &moved, &checkpoint.optimizer()?, device, &checkpoint.optimizer_path())?;
+        let mut tensors = checkpoint.model()?;
+        let model = load_parameters(model, &tensors, &checkpoint.model_path())?;
+        let About { config, step, trouble, .. } = &checkpoint.about;
+        let moved = if *step == trouble.skipped { BTreeMap::new() } else { trained_shapes(&model) };
+        let (config, path) = (config.optimizer.clone(), checkpoint.optimizer_path());
+        let adam = Adam::restore(config, &moved, &checkpoint.optimizer()?, &mut tensors, device, &path)?;
+        let model = load_parameters(model, &tensors, &path)?; // where there is an average, training goes on from what it is of
         Ok(Self { model: Some(model), adam, saved: Some(checkpoint.about.step), about: checkpoint.about })
     }
 
-    /// The model, which takes part in autodiff.
+    /// The model that is trained, which takes part in autodiff.
     pub fn model(&self) -> &M {
         self.model.as_ref().expect("only an update takes it")
     }
@@ -288,7 +291,9 @@ impl<T: Task> Loop<'_, T> {
 
     /// Evaluates, notes and reports it; an interrupted evaluation is as if it had not been begun.
     fn evaluate(&mut self) -> Result<()> {
-        let Some(evaluation) = self.task.evaluate(&self.session.model().valid(), self.stop) else { return Ok(()) };
+        let model = self.session.adam.averaged(self.session.model());
+        let Some(evaluation) = self.task.evaluate(&model, self.stop) else { return Ok(()) };
+        drop(model); // parameters are changed in place where nobody else holds them
         if let Some((name, value)) = evaluation.means.iter().find(|(_, value)| !value.is_finite()) {
             return Err(Error::Diverged(format!("test {name} is {value}")));
         }
@@ -300,7 +305,7 @@ impl<T: Task> Loop<'_, T> {
     }
 
     fn save(&mut self) -> Result<()> {
-        let (model, optimizer) = (parameters(self.session.model()), self.session.adam.state());
+        let (model, optimizer) = self.session.adam.state(self.session.model());
         if let Some(name) = not_finite(&model).or_else(|| not_finite(&optimizer)) {
             return Err(Error::Diverged(format!("{name} holds values that are not finite")));
         }

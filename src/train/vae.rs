@@ -74,8 +74,9 @@ impl VaeTask {
         ]
     }
 
-    /// The loss on `x` `[batch, frames, mels]`, and its reconstruction.
-    fn terms(&self, model: &Vae, x: Tensor<3>, noise: Tensor<2>) -> (Terms, Tensor<3>) {
+    /// The loss on `x` `[batch, frames, mels]` with this weight of the divergence, and its reconstruction. What is reported has
+    /// the objective's own weight.
+    fn terms(&self, model: &Vae, x: Tensor<3>, noise: Tensor<2>, beta: f64) -> (Terms, Tensor<3>) {
         let [batch, frames, mels] = x.dims();
         let posterior = model.encode(x.clone());
         let z = posterior.sample(noise); // [batch, latents]
@@ -86,14 +87,17 @@ impl VaeTask {
             KlForm::SingleSample => posterior.log_ratio_to_standard(z),
         };
         let kl = kl.sum().div_scalar(batch as f64);
-        let mut loss = reconstruction.clone() + kl.clone().mul_scalar(self.objective.beta);
         let penalty = (self.objective.l2 > 0.0).then(|| mean_half_squared_norm(model).mul_scalar(self.objective.l2));
-        if let Some(penalty) = &penalty {
-            loss = loss + penalty.clone();
-        }
+        let weighed = |beta: f64| {
+            let sum = reconstruction.clone() + kl.clone().mul_scalar(beta);
+            penalty.iter().fold(sum, |sum, penalty| sum + penalty.clone())
+        };
+        let loss = weighed(beta);
+        let whole = self.objective.beta;
+        let total = if beta == whole { loss.clone().inner() } else { weighed(whole).inner() };
         let shift = (frames * mels) as f64 * self.std.ln();
         let mut reported = vec![
-            ("total", loss.clone().inner().add_scalar(shift)),
+            ("total", total.add_scalar(shift)),
             ("reconstruction", reconstruction.inner().add_scalar(shift)),
             ("kl", kl.inner()),
         ];
@@ -108,7 +112,7 @@ impl Task for VaeTask {
     fn train_loss(&mut self, model: &mut Vae, step: u64) -> Terms {
         self.last = self.sampler.next_batch(self.batch_size);
         let x = self.train.batch(&self.last, &self.device);
-        self.terms(model, x, self.noise(self.last.len(), "noise", step)).0
+        self.terms(model, x, self.noise(self.last.len(), "noise", step), self.objective.beta_of(step)).0
     }
 
     fn evaluate(&self, model: &Vae, stop: &AtomicUsize) -> Option<Evaluation> {
@@ -121,7 +125,7 @@ impl Task for VaeTask {
             }
             let noise = self.noise(batch.len(), "eval", index as u64);
             let x = self.test.batch(batch, &self.device);
-            let (terms, mean) = self.terms(model, x.clone(), noise);
+            let (terms, mean) = self.terms(model, x.clone(), noise, self.objective.beta);
             let error = (mean.inner() - x.clone()).abs().mean().mul_scalar(self.std); // in log units
             let share = batch.len() as f64 / items.len() as f64;
             for (name, value) in terms.reported.into_iter().chain([("l1", error)]) {

@@ -34,6 +34,7 @@ fn about(step: u64, test: Option<f64>) -> About {
         features,
         data: DataIdentity { files: 1, frames: 100, hash: String::new() },
         test_data: None,
+        origin: None,
     };
     let mut about = About {
         version: "0".into(),

@@ -20,23 +20,23 @@ fn flags<'a>(logdir: &'a str, steps: &'a str, more: &[&'a str]) -> Vec<&'a str> 
     [&[logdir, text(&data.train), text(&data.test)], &common[..], more].concat()
 }
 
-fn vae_flags<'a>(logdir: &'a str, steps: &'a str) -> Vec<&'a str> {
+pub fn vae_flags<'a>(logdir: &'a str, steps: &'a str) -> Vec<&'a str> {
     flags(logdir, steps, &["--batch-size", "8", "--log-every", "5", "--save-every", "10"])
 }
 
-fn inverter_flags<'a>(logdir: &'a str, steps: &'a str) -> Vec<&'a str> {
+pub fn inverter_flags<'a>(logdir: &'a str, steps: &'a str) -> Vec<&'a str> {
     flags(logdir, steps, &["--batch-size", "2", "--crop-frames", "32", "--bank-size", "2"])
 }
 
 /// A value of the newest description in a run's folder.
-fn about(logdir: &Path, pointer: &str) -> Value {
+pub fn about(logdir: &Path, pointer: &str) -> Value {
     let newest = files(logdir, "json").pop().unwrap();
     let about: Value = serde_json::from_slice(&fs::read(newest).unwrap()).unwrap();
     about.pointer(pointer).unwrap_or(&Value::Null).clone()
 }
 
 /// Asserts that two checkpoints hold the same bytes.
-fn assert_same_checkpoint(one: &Path, other: &Path) {
+pub fn assert_same_checkpoint(one: &Path, other: &Path) {
     for name in ["model.safetensors", "optimizer.safetensors", "run.json", "manifest.json"] {
         assert!(fs::read(one.join(name)).unwrap() == fs::read(other.join(name)).unwrap(), "{name} differs");
     }
@@ -85,7 +85,7 @@ fn the_learning_rate_follows_the_flags_in_either_recipe_and_never_the_total_of_s
         assert_eq!(said.code, Some(0), "{}", said.err);
         (about(&logdir, "/config/schedule"), said.err)
     };
-    let cosine = |last: f64, steps: u64| json!({ "initial": 1e-3, "last": last, "decay_steps": steps });
+    let cosine = |last: f64, steps: u64| json!({ "initial": 1e-3, "last": last, "decay_steps": steps, "warmup_steps": 0, "shape": "cosine" });
     assert_eq!(schedule("plain", "1", &[]).0, cosine(1e-5, 40_000));
     let workshop = ["--recipe", "workshop"];
     assert_eq!(schedule("workshop", "1", &workshop).0, cosine(1e-3, 0));

@@ -27,7 +27,7 @@ use crate::env::{binary, fixture, succeed, text};
 use crate::events;
 
 /// A task whose loss is multiplied by `by` at some steps, as often as they are named, and that asks to stop when an evaluation begins.
-struct Wild<'a, T> {
+pub struct Wild<'a, T> {
     task: T,
     steps: Vec<u64>,
     by: f32,
@@ -82,11 +82,12 @@ fn config(model: ModelConfig, objective: Objective, frames: usize) -> RunConfig 
         features: train.config().clone(),
         data: train.identity(),
         test_data: None,
+        origin: None,
     }
 }
 
 /// A small VAE, its run as it stands on disk, and its task with these steps spoilt.
-fn vae<'a>(run: &RunDir, spoilt: impl IntoIterator<Item = u64>) -> (Session<Vae>, Wild<'a, VaeTask>) {
+pub fn vae<'a>(run: &RunDir, spoilt: impl IntoIterator<Item = u64>) -> (Session<Vae>, Wild<'a, VaeTask>) {
     let (train, test, standardizer) = sets();
     let device = Device::flex();
     let model = ConvVaeConfig { segment_frames: 20, n_mels: 80, channels: [4, 4, 4], hidden: 8, latents: 3 };
@@ -121,7 +122,7 @@ fn inverter<'a>(spoilt: impl IntoIterator<Item = u64>) -> (Session<Cbhg>, Wild<'
     (session, Wild { task, steps: spoilt.into_iter().collect(), by: f32::INFINITY, stops: None })
 }
 
-const LIMITS: Limits =
+pub const LIMITS: Limits =
     Limits { steps: 20, log_every: 5, eval_every: 10, save_every: 5, keep: 9, deadline: None, patience: None };
 
 /// Trains and gives the outcome with what was reported of skipped steps and of going back.
