@@ -10,6 +10,7 @@ mod faults;
 mod features;
 mod kernels;
 mod lstm;
+mod metrics;
 mod models;
 mod outputs;
 mod phase;
