@@ -152,10 +152,12 @@ fn vocode(sound: &SoundFlags, paths: &PathFlags) -> Result<ExitCode> {
         // Without a network there is no run to say how features are made: a feature file says it itself.
         let vocoder = match &inverter {
             Some(vocoder) => vocoder,
+            None if sound.is_exact() => &Vocoder::exact(&own_config(input)?, sound.config())?,
             None => &Vocoder::without_network(&own_config(input)?, sound.config())?,
         };
         let source = read_features(input, vocoder.features(), &sound.inverter)?;
-        let heard = render(vocoder, source.logmel.view(), source.meta.gain, input, output)?;
+        let spectrum = if sound.is_exact() { &source.logspec } else { &source.logmel };
+        let heard = render(vocoder, spectrum.view(), source.meta.gain, input, output)?;
         draw(sound, output, &[source.logmel.view(), heard.view()])?;
         report(output, &source.logmel, &[("sound", heard.view())]);
         Ok(())

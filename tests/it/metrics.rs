@@ -243,3 +243,26 @@ fn evaluate_refuses_what_cannot_be_paired_in_one_line() {
     let said = fail("evaluate", &["audio", text(&path("ref")), text(&path("ref")), "--json", text(&path("ref/a.wav"))]);
     assert!(said.contains("ends in .json"), "{said}");
 }
+
+#[test]
+fn exact_spectra_sound_nearer_than_inverted_mel_bands() {
+    let (out, features) = (TempDir::new().unwrap(), &files(&fixture().test, "npz")[0]);
+    let distance = |inverter: &str| {
+        let sound = out.path().join(format!("{inverter}.wav"));
+        succeed("synth", &["vocode", "--device", "cpu", "--inverter", inverter, text(features), text(&sound)]);
+        let said = succeed("evaluate", &["audio", text(features), text(&sound), "--json", "-"]);
+        let mean = serde_json::from_str::<Value>(&said).unwrap()["mean"].clone();
+        ["lsd_db", "mcd_db", "convergence_db"].map(|measure| mean[measure].as_f64().unwrap())
+    };
+    let (exact, inverted) = (distance("exact"), distance("none"));
+    assert!(
+        exact.iter().zip(inverted).all(|(exact, inverted)| *exact < 0.5 * inverted || exact + 10.0 < inverted),
+        "{exact:?} {inverted:?}"
+    );
+    let sound = out.path().join("refused.wav");
+    let said = fail(
+        "synth",
+        &["reconstruct", "--device", "cpu", "--vae", "nowhere", "--inverter", "exact", text(features), text(&sound)],
+    );
+    assert!(said.contains("--inverter exact") && said.contains("vocode"), "{said}");
+}
