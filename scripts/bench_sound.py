@@ -5,7 +5,8 @@
 
 AUDIO is a folder of sounds, of which `test/` alone is used where there is one. The chains start from its features:
 
-- exact linear magnitudes, with each phase recipe: what finding phases costs;
+- exact linear magnitudes, with each phase recipe: what finding phases costs; once more clipped at the features' least power,
+  which is what an inverter learns to give;
 - exact mel bands without a network: the workshop's way (pseudo-inverse, Griffin-Lim 50), the KL inverse and then
   pghi-fast, both joined (the default);
 - exact mel bands and each trained inverter that is given, with the workshop's phases and the default ones;
@@ -36,9 +37,11 @@ MEASURES = ["lsd_db", "mcd_db", "pesq_wb", "estoi", "real_time"]
 def main():
     arguments = parse()
     work = arguments.work
-    features, seconds = extract(arguments)
+    clear(work)
+    features, seconds = extract(arguments, "features")
+    unclipped, _ = extract(arguments, "unclipped", "--clip-before-log", 1e-10)
     rows = []
-    for source, method, spectra, flags, is_random in chains(arguments, features):
+    for source, method, spectra, flags, is_random in chains(arguments, features, unclipped):
         runs = []
         for seed in range(arguments.seeds if is_random else 1):
             start = time.monotonic()
@@ -81,17 +84,21 @@ def parse():
     return arguments
 
 
-def extract(arguments):
-    """The features of the test sounds, all in one folder, and how many seconds they last."""
-    marker = arguments.work / "bench-sound"
-    if arguments.work.exists() and any(arguments.work.iterdir()) and not marker.exists():
-        sys.exit(f"error: {arguments.work} holds other things and would be emptied: give another --work")
-    shutil.rmtree(arguments.work, ignore_errors=True)
-    arguments.work.mkdir(parents=True)
+def clear(work):
+    """Empties the folder of an earlier run, and no other."""
+    marker = work / "bench-sound"
+    if work.exists() and any(work.iterdir()) and not marker.exists():
+        sys.exit(f"error: {work} holds other things and would be emptied: give another --work")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
     marker.touch()
+
+
+def extract(arguments, name, *flags):
+    """The features of the test sounds, all in one folder, and how many seconds they last."""
     audio = arguments.audio / "test" if (arguments.audio / "test").is_dir() else arguments.audio
-    call(arguments.bin / "extract-features", audio, arguments.work / "features", "--split", 0)
-    features = arguments.work / "features" / "train"
+    call(arguments.bin / "extract-features", audio, arguments.work / name, "--split", 0, *flags)
+    features = arguments.work / name / "train"
     seconds = 0.0
     for path in features.rglob("*.feat.npz"):
         with np.load(path) as arrays:
@@ -99,11 +106,12 @@ def extract(arguments):
     return features, seconds
 
 
-def chains(arguments, features):
+def chains(arguments, features, unclipped):
     """[(what is known, how it becomes sound, the folder it is in, synth's flags, whether phases begin at random)]."""
-    exact = lambda: features
+    exact, whole = lambda: features, lambda: unclipped
     for phase in PHASES:
-        yield "exact magnitudes", phase, exact, ["vocode", "--inverter", "exact", "--phase", phase], phase in RANDOM_PHASES
+        yield "exact magnitudes", phase, whole, ["vocode", "--inverter", "exact", "--phase", phase], phase in RANDOM_PHASES
+    yield "exact magnitudes, clipped", "pghi-fast", exact, ["vocode", "--inverter", "exact"], False
     inverted = lambda: pseudo_inverse(features, arguments.work / "pinv")
     mel = "exact mel, no network"
     yield mel, "pinv, workshop", inverted, ["vocode", "--inverter", "exact", "--phase", "workshop"], True
