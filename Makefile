@@ -9,6 +9,7 @@
 #   make test-peers                  TensorBoard and numpy read what it left
 #   make bench                       how long training steps, inference and signal processing take
 #   make bench-peers                 the same in turns with PyTorch and librosa (PEER_FLAGS="--device cuda --compile")
+#   make bench-sound AUDIO=DIR       what every chain from spectrum to sound loses: LSD, MCD, PESQ, ESTOI (the runs in RUN, if any)
 #   make gpu-bundle                  programs for scripts/gpu-check, to take to a machine with a GPU and nothing else
 
 # A path as one word for the shell, whatever is in its name.
@@ -37,7 +38,7 @@ OUT = $(call path,$(RUN)/out)
 TRAIN = $(FEATURES)/train $(FEATURES)/test --device $(DEVICE) --preset $(PRESET)
 MODELS = --vae $(VAE) --inverter $(INVERTER) --device $(DEVICE) --png
 
-.PHONY: demo build corpus features vae inverter synth test torture test-peers smoke lint check-cuda bench bench-peers gpu-bundle clean
+.PHONY: demo build corpus features vae inverter synth test torture test-peers smoke lint check-cuda bench bench-peers bench-sound gpu-bundle clean
 # Stages run in the order in which they are named, also under `make -j`; cargo and the programs use all cores by themselves.
 .NOTPARALLEL:
 
@@ -111,6 +112,13 @@ bench-peers:
 	test -x work/venv-bench/bin/python || python3 -m venv work/venv-bench
 	work/venv-bench/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-bench.txt
 	work/venv-bench/bin/python scripts/bench_peers.py --json work/bench-peers.json $(PEER_FLAGS)
+
+# The trained runs of RUN are heard too, where there are such; SOUND_FLAGS="--vae DIR --inverter DIR" names others.
+bench-sound: build $(CORPUS)
+	test -x work/venv-sound/bin/python || python3 -m venv work/venv-sound
+	work/venv-sound/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements.txt
+	work/venv-sound/bin/python scripts/bench_sound.py --bin $(BIN) --work $(call path,$(RUN)/sound) --device $(DEVICE) \
+	    --json $(call path,$(RUN)/sound.json) --run $(call path,$(RUN)) $(SOUND_FLAGS) $(call path,$(AUDIO))
 
 BUNDLE = work/gpu-bundle
 BUNDLE_FEATURES ?= --features cuda

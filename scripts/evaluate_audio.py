@@ -4,9 +4,10 @@
     evaluate_audio.py REF OUT                    two files, or two folders whose files match by relative name
     evaluate_audio.py --features FEATURES OUT    the reference is what was analysed: `au` of X.feat.npz, de-emphasised
 
-A wav or flac reference is averaged to mono, resampled to 16 kHz, trimmed as `extract-features` trims by default (20 dB,
-frames of 256, hop 128; `--no-trim` leaves that out) and compared with the output from its first sample on, over the
-length of the shorter. Levels are aligned by root mean square. An output is never trimmed or shifted.
+Sounds are read, paired and aligned as `evaluate audio` does: averaged to mono, resampled to 16 kHz, compared from their
+first samples on over the length of the shorter, levels aligned by root mean square; a delay is not compensated.
+`--trim` trims a wav or flac reference as `extract-features` does by default (20 dB, frames of 256, hop 128), which outputs
+made from features need. An output is never trimmed or shifted.
 
 PESQ-wb is ITU-T P.862.2 (1.0 worst to 4.64 best), ESTOI is Jensen and Taal 2016 (1 is best; none for less
 than 0.4 s of speech). Pinned packages:
@@ -27,10 +28,10 @@ from pesq import pesq
 from pystoi import stoi
 
 RATE = 16000
-SOUNDS = {".wav", ".flac", ".ogg"}
+SOUNDS = {".wav", ".flac", ".ogg", ".mp3"}
 FEATURES = ".feat.npz"
 # An output is up to a hop shorter than its source; more than this means that one was trimmed and the other not.
-LENGTHS_MAY_DIFFER_SECONDS = 0.1
+LENGTHS_MAY_DIFFER_SECONDS = 0.05
 
 
 def main():
@@ -43,7 +44,7 @@ def main():
     for name, reference_path, output_path in pairs:
         try:
             rows.append({"file": name, **score(reference_path, output_path, arguments.trim)})
-        except (ValueError, OSError, soundfile.LibsndfileError) as error:
+        except (ValueError, OSError, RuntimeError) as error:  # those of soundfile and pesq among them
             failed = True
             print(f"error: {output_path}: {error}", file=sys.stderr)
     if not rows:
@@ -64,7 +65,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="+", type=Path, metavar="REF OUT", help="files or folders; OUT alone with --features")
     parser.add_argument("--features", type=Path, help=f"an X{FEATURES} file or a folder of them, instead of REF")
-    parser.add_argument("--no-trim", dest="trim", action="store_false", help="leave silence at the ends of REF")
+    parser.add_argument("--trim", action="store_true", help="trim silence from a sound REF as features are trimmed")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
     if len(arguments.paths) != (1 if arguments.features else 2):
@@ -110,7 +111,7 @@ def score(reference_path, output_path, trimmed):
     length = min(len(reference), len(output))
     difference = (len(output) - len(reference)) / RATE
     if abs(difference) > LENGTHS_MAY_DIFFER_SECONDS:
-        print(f"warning: {output_path} is {difference:+.2f} s longer than its reference", file=sys.stderr)
+        print(f"warning: {output_path} is {difference:+.2f} s longer than its reference (--trim?)", file=sys.stderr)
     reference, output = reference[:length], output[:length]
     if length < RATE // 4 or not reference.any() or not output.any():
         raise ValueError("PESQ needs a quarter of a second that is not silence")

@@ -11,7 +11,7 @@ use vae_workshop::cli::synth::{Made, PathFlags, SoundFlags, Studio, VaeFlag, for
 use vae_workshop::cli::train::DeviceFlags;
 use vae_workshop::synth::{
     Change, Codes, Edit, Item, PriorConfig, Shape, VaeCodec, Vocoder, band_correlation, describe, draw_beside,
-    own_config, read_features, render, require_ending,
+    own_config, read_features, read_linear, render, require_ending,
 };
 use vae_workshop::{Error, Result};
 
@@ -170,10 +170,13 @@ fn vocode(sound: &SoundFlags, paths: &PathFlags) -> Result<ExitCode> {
         // Without a network there is no run to say how features are made: a feature file says it itself.
         let vocoder = match &inverter {
             Some(vocoder) => vocoder,
+            None if sound.is_exact() => &Vocoder::exact(&own_config(input)?, sound.config())?,
             None => &Vocoder::without_network(&own_config(input)?, sound.config())?,
         };
         let source = read_features(input, vocoder.features(), &sound.inverter)?;
-        let heard = render(vocoder, source.logmel.view(), source.meta.gain, input, output)?;
+        let linear = if sound.is_exact() { Some(read_linear(input, vocoder.features())?) } else { None };
+        let spectrum = linear.as_ref().unwrap_or(&source.logmel);
+        let heard = render(vocoder, spectrum.view(), source.meta.gain, input, output)?;
         if sound.png {
             draw_beside(output, &[source.logmel.view(), heard.view()])?;
         }

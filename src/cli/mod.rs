@@ -1,6 +1,7 @@
 //! What the binaries share: logging, progress, interruption and exit codes. The library below never prints.
 
 pub mod config;
+pub mod evaluate;
 pub mod interrupts;
 pub mod latents;
 pub mod optimizer;

@@ -23,8 +23,9 @@ pub struct VaeFlag {
 /// How spectrograms become sound.
 #[derive(Args, Clone, Debug)]
 pub struct SoundFlags {
-    /// Run of train-inverter, or one of its step-N folders; `none` uses the KL mel inverse.
-    #[arg(long, value_name = "DIR|none", default_value = "none")]
+    /// Run of train-inverter, or one of its step-N folders; `none` uses the KL mel inverse. With `exact`, vocode takes the
+    /// linear spectrum itself, so that only the phases are found.
+    #[arg(long, value_name = "DIR|none|exact", default_value = "none")]
     pub inverter: PathBuf,
     /// How phases are found: pghi-fast, fast-griffin-lim, pghi, griffin-lim or workshop (the original recipe).
     #[arg(long, default_value_t = Phase::PghiFast, value_name = "RECIPE")]
@@ -91,13 +92,13 @@ impl SoundFlags {
         VocoderConfig { phase: PhaseConfig { iterations, ..recipe }, emphasis: self.emphasis, peak: self.peak }
     }
 
-    /// The inverter, `None` if there is to be none.
+    /// The inverter, `None` if there is to be none or the spectrum is exact.
     ///
     /// # Errors
     /// If the device or the inverter cannot be opened.
     pub fn open(&self) -> Result<Option<Vocoder>> {
         let device = self.compute.open()?; // also without a network: a device that is not there is a mistake
-        (!self.is_none()).then(|| Vocoder::open(&self.inverter, self.config(), &device)).transpose()
+        (!self.is_none() && !self.is_exact()).then(|| Vocoder::open(&self.inverter, self.config(), &device)).transpose()
     }
 
     /// The VAE and a vocoder for its features.
@@ -105,6 +106,10 @@ impl SoundFlags {
     /// # Errors
     /// If the device, the VAE or the inverter cannot be opened, or the two were trained on different features.
     pub fn open_with(&self, vae: &VaeFlag) -> Result<(VaeCodec, Vocoder)> {
+        if self.is_exact() {
+            let message = "--inverter exact: a VAE decodes mel bands only; vocode alone has the linear spectrum";
+            return Err(Error::Config(message.into()));
+        }
         let device = self.compute.open()?;
         let codec = VaeCodec::open(&vae.vae, &device)?;
         let vocoder = if self.is_none() {
@@ -114,6 +119,11 @@ impl SoundFlags {
         };
         vocoder.require(codec.features(), &self.inverter, codec.path())?;
         Ok((codec, vocoder))
+    }
+
+    /// Whether the linear spectrum itself is vocoded.
+    pub fn is_exact(&self) -> bool {
+        self.inverter.as_os_str() == "exact"
     }
 
     fn is_none(&self) -> bool {

@@ -34,6 +34,18 @@ pub fn read_features(path: &Path, config: &FeatureConfig, of: &Path) -> Result<S
     Ok(Source { logmel, meta })
 }
 
+/// The linear ln power spectrum of such a file, `[frames, bins]`.
+///
+/// # Errors
+/// If the file cannot be read, or has none.
+pub fn read_linear(path: &Path, config: &FeatureConfig) -> Result<Array2<f32>> {
+    if is_features(path) {
+        return FeatureFile::read_spectra(path).map(|(_, logspec)| logspec);
+    }
+    let extracted = FeatureExtractor::new(config.clone())?.extract(&Waveform::read(path)?);
+    extracted.map(|features| features.logspec).map_err(|error| Error::file(path, error))
+}
+
 /// The configuration of a feature file, the default one for audio: what to use where no run says it.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ pub use codec::VaeCodec;
 pub use codes::{Codes, CodesMeta};
 pub use describe::describe;
 pub use edit::{Change, Edit};
-pub use input::{Source, own_config, read_features};
+pub use input::{Source, own_config, read_features, read_linear};
 pub use mix::{Method, interpolate, morph};
 pub use plan::{Item, Outputs, Plan, Shape, plan, plan_together, require_ending};
 pub use prior::PriorConfig;

@@ -42,6 +42,8 @@ pub struct Vocoder {
     features: FeatureConfig,
     estimate: LinearEstimate,
     network: Option<Network>,
+    /// Whether it is given linear spectra, so that there is nothing to invert.
+    exact: bool,
     stft: Stft<f32>,
 }
 
@@ -63,9 +65,18 @@ impl Vocoder {
             config,
             estimate: LinearEstimate::new(features)?,
             network: None,
+            exact: false,
             stft: Stft::new(features.n_fft, features.hop_size, features.pad_mode),
             features: features.clone(),
         })
+    }
+
+    /// Phases alone: what [`sound`](Self::sound) takes is the linear ln power spectrum, `[frames, bins]`.
+    ///
+    /// # Errors
+    /// If the feature configuration is impossible.
+    pub fn exact(features: &FeatureConfig, config: VocoderConfig) -> Result<Self> {
+        Ok(Self { exact: true, ..Self::without_network(features, config)? })
     }
 
     /// With the network of the newest checkpoint of a run, or of a checkpoint folder.
@@ -103,11 +114,14 @@ impl Vocoder {
         require_same(&self.features, features, mine, theirs)
     }
 
-    /// The linear ln power spectrum.
+    /// The linear ln power spectrum; what is given, if that is it.
     ///
     /// # Shapes
     /// `[frames, mels] -> [frames, bins]`
     fn linear(&self, logmel: ArrayView2<f32>) -> Array2<f32> {
+        if self.exact {
+            return logmel.to_owned();
+        }
         let Some(network) = &self.network else { return self.estimate.log_power(logmel) };
         match network.recipe {
             InverterRecipe::Workshop => network.predict(logmel),
@@ -117,7 +131,8 @@ impl Vocoder {
         }
     }
 
-    /// The sound of a log-mel spectrogram; `gain` is what its source was divided by.
+    /// The sound of a log-mel spectrogram, of a linear one if this is [`exact`](Self::exact); `gain` is what its source was
+    /// divided by.
     ///
     /// Sound above full scale is attenuated to it, with a warning.
     ///
@@ -131,7 +146,7 @@ impl Vocoder {
         }
         let emphasis = self.config.emphasis.unwrap_or(if self.network.is_some() { 1.2 } else { 1.0 });
         let best = self.config.phase.phase == Phase::PghiFast;
-        let emphasised = if self.network.is_none() && emphasis == 1.0 && best {
+        let emphasised = if self.network.is_none() && !self.exact && emphasis == 1.0 && best {
             // Without a network the best recipe keeps to the mel bands, not to one guess at the linear spectrum.
             let mel = logmel.mapv(f32::exp);
             joint_reconstruct(mel.view(), self.estimate.inverse(), &self.stft, &self.config.phase)

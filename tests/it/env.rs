@@ -12,6 +12,7 @@ use tempfile::TempDir;
 /// The path of one of this package's binaries.
 pub fn binary(name: &str) -> &'static str {
     match name {
+        "evaluate" => env!("CARGO_BIN_EXE_evaluate"),
         "extract-features" => env!("CARGO_BIN_EXE_extract-features"),
         "make-corpus" => env!("CARGO_BIN_EXE_make-corpus"),
         "train-vae" => env!("CARGO_BIN_EXE_train-vae"),

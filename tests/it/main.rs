@@ -11,6 +11,7 @@ mod features;
 mod kernels;
 mod latents;
 mod lstm;
+mod metrics;
 mod models;
 mod optimizer;
 mod outputs;

@@ -1,0 +1,72 @@
+//! `evaluate COMMAND`: audio.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use rayon::prelude::*;
+use vae_workshop::Result;
+use vae_workshop::cli::{self, evaluate};
+use vae_workshop::metrics::{Pair, SoundMeasures, compare, pairs, read_output, read_reference};
+
+/// Measure what the toolkit made.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// How near sounds are to their references.
+    ///
+    /// For each file and on average: log-spectral distance (LSD, floor -80 dB), mel-cepstral distortion (MCD, c1 to c24, frame by
+    /// frame) and spectral convergence (SC) in dB, the root mean square error of the pitch where both are voiced, the share
+    /// of frames whose voicing differs, and how far the output's peak and level are from the reference's.
+    ///
+    /// Sounds are compared at 16 kHz from their first samples over the length of the shorter, levels aligned by root mean
+    /// square. A delay is not compensated. What silence or too short a sound leaves open is `undefined`, in JSON null.
+    Audio {
+        /// A .wav, .ogg, .flac, .mp3 or .feat.npz file, or a folder of them. Of a .feat.npz the reference is what was analysed.
+        #[arg(value_name = "REF")]
+        reference: PathBuf,
+        /// For a file, a sound file; for a folder, a folder whose sounds have the same relative names but for the ending.
+        #[arg(value_name = "OUT")]
+        output: PathBuf,
+        /// Trim silence from sound files of REF as features are trimmed by default: for outputs made from features.
+        #[arg(long)]
+        trim: bool,
+        /// Also write JSON; `-` prints it in place of the table.
+        #[arg(long, value_name = "FILE|-")]
+        json: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let args = Cli::parse();
+    cli::run(|| match args.command {
+        Command::Audio { reference, output, trim, json } => audio(&reference, &output, trim, json.as_deref()),
+    })
+}
+
+fn audio(reference: &Path, output: &Path, trim: bool, json: Option<&Path>) -> Result<ExitCode> {
+    json.map_or(Ok(()), evaluate::check_json)?;
+    let pairs = pairs(reference, output)?;
+    let mut measured = pairs.par_iter().map(|pair| measure(pair, trim)).collect::<Vec<_>>();
+    if measured.len() == 1 {
+        let only = measured.remove(0)?;
+        evaluate::report(&[only], json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let done: Vec<_> = measured.into_iter().filter_map(|one| one.inspect_err(cli::complain).ok()).collect();
+    if !done.is_empty() {
+        evaluate::report(&done, json)?;
+    }
+    Ok(cli::status(done.len(), pairs.len() - done.len()))
+}
+
+fn measure(pair: &Pair, trim: bool) -> Result<(String, SoundMeasures)> {
+    let (reference, output) = (read_reference(&pair.reference, trim)?, read_output(&pair.output)?);
+    Ok((pair.name.clone(), compare(&pair.output.display().to_string(), &reference, &output)))
+}

@@ -1,0 +1,85 @@
+//! Tables of what `evaluate` measured: aligned text and JSON.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::say;
+use crate::beside::write_beside;
+use crate::metrics::SoundMeasures;
+use crate::synth::require_ending;
+use crate::{Error, Result};
+
+/// Headings and decimals of the columns, in the order of [`SoundMeasures::values`].
+const COLUMNS: [(&str, usize); 8] = [
+    ("LSD dB", 2),
+    ("MCD dB", 2),
+    ("SC dB", 2),
+    ("f0 cents", 1),
+    ("f0 Hz", 2),
+    ("voicing", 3),
+    ("peak dB", 2),
+    ("level dB", 2),
+];
+/// As wide as the widest cell, `undefined`.
+const WIDTH: usize = 9;
+
+/// Checks where JSON is to go: `-`, standard output, or a `.json` file.
+///
+/// # Errors
+/// [`Error::File`] for another ending.
+pub fn check_json(target: &Path) -> Result<()> {
+    if is_standard_output(target) { Ok(()) } else { require_ending(target, "json") }
+}
+
+/// Prints the table of all files and their mean, and writes the same as JSON; JSON on standard output comes in place of
+/// the table.
+///
+/// # Errors
+/// [`Error::Io`] if the JSON file cannot be written.
+pub fn report(files: &[(String, SoundMeasures)], to_json: Option<&Path>) -> Result<()> {
+    let mean = SoundMeasures::mean(&files.iter().map(|(_, measures)| measures.clone()).collect::<Vec<_>>());
+    match to_json {
+        Some(target) if is_standard_output(target) => {
+            say(pretty(files, &mean));
+            return Ok(());
+        }
+        Some(target) => {
+            write_beside(target, |file| writeln!(file, "{}", pretty(files, &mean)).map_err(Error::io(target)))?
+        }
+        None => {}
+    }
+    let longest = files.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max("mean".len());
+    let headings: Vec<String> = COLUMNS.iter().map(|(heading, _)| format!("{heading:>WIDTH$}")).collect();
+    say(format_args!("{:longest$}  {}", "file", headings.join("  ")));
+    for (name, measures) in files {
+        say(format_args!("{name:longest$}  {}", cells(measures)));
+    }
+    if files.len() > 1 {
+        say(format_args!("{:longest$}  {}", "mean", cells(&mean)));
+    }
+    Ok(())
+}
+
+fn cells(measures: &SoundMeasures) -> String {
+    let cell = |((_, decimals), value): (&(&str, usize), Option<f64>)| match value {
+        Some(value) => format!("{value:>WIDTH$.decimals$}"),
+        None => format!("{:>WIDTH$}", "undefined"),
+    };
+    COLUMNS.iter().zip(measures.values()).map(cell).collect::<Vec<_>>().join("  ")
+}
+
+fn pretty(files: &[(String, SoundMeasures)], mean: &SoundMeasures) -> String {
+    let file = |(name, measures): &(String, SoundMeasures)| {
+        let mut row = json!(measures);
+        row["file"] = Value::from(name.as_str());
+        row
+    };
+    let all = json!({ "files": files.iter().map(file).collect::<Vec<_>>(), "mean": mean });
+    serde_json::to_string_pretty(&all).expect("numbers and names are plain data")
+}
+
+fn is_standard_output(target: &Path) -> bool {
+    target.as_os_str() == "-"
+}
