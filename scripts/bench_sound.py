@@ -116,7 +116,7 @@ def chains(arguments, features, unclipped):
     mel = "exact mel, no network"
     yield mel, "pinv, workshop", inverted, ["vocode", "--inverter", "exact", "--phase", "workshop"], True
     # At 1 exactly spectrum and phases are found together; so near to it, one after the other.
-    yield mel, "KL, pghi-fast", exact, ["vocode", "--inverter", "none", "--emphasis", "1.000001"], False
+    yield mel, "KL, pghi-fast", exact, ["vocode", "--inverter", "none", "--emphasis", "1"], False
     yield mel, "joint, pghi-fast", exact, ["vocode", "--inverter", "none"], False
     for inverter in arguments.inverter:
         for phase in ["workshop", "pghi-fast"]:

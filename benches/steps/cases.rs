@@ -15,7 +15,7 @@ use vae_workshop::nn::Lengths;
 use vae_workshop::run::{
     AdamConfig, BatchConfig, BetaVae, Clipping, InverterRecipe, ModelConfig, Objective, RunConfig, Schedule,
 };
-use vae_workshop::train::{InverterTask, Session, Task, Term, VaeTask};
+use vae_workshop::train::{InverterTask, Session, Task, Term, VaeTask, bin_weights};
 use vae_workshop::{Error, Result};
 
 use crate::sound;
@@ -125,10 +125,10 @@ fn inverter(batch: BatchConfig, seed: u64, device: &Device) -> Result<Case> {
     let (set, _folder) = data()?;
     let standardizer = Standardizer::of(&set)?;
     let load = || PairDataset::load(&set, Some(&standardizer));
-    let task = InverterTask::new(load()?, load()?, batch.frames, batch.size, seed, device);
+    let task = InverterTask::new(load()?, load()?, &batch, bin_weights(set.config(), None), seed, device);
     let config = RunConfig {
         model: ModelConfig::Cbhg(cbhg()),
-        objective: Objective::SpectrumL1 { recipe: InverterRecipe::Correction },
+        objective: Objective::SpectrumL1 { recipe: InverterRecipe::Correction, knee: None },
         optimizer: AdamConfig { clipping: Clipping::GlobalNorm(1.0), ..AdamConfig::default() },
         schedule: Schedule::cosine(1e-3, 1e-5, 40_000),
         batch,

@@ -9,7 +9,7 @@ use vae_workshop::cli::train::TrainFlags;
 use vae_workshop::data::PairDataset;
 use vae_workshop::models::CbhgConfig;
 use vae_workshop::run::{BatchConfig, Clipping, InverterRecipe, ModelConfig, Objective, RunConfig};
-use vae_workshop::train::InverterTask;
+use vae_workshop::train::{InverterTask, bin_weights};
 
 /// Train a CBHG network that turns log-mel into linear log-power spectrograms.
 ///
@@ -49,6 +49,9 @@ struct Args {
     /// GRU cells in each direction [default: 128; tiny: 64]
     #[arg(long, value_name = "N")]
     gru_cells: Option<usize>,
+    /// In the loss a frequency f weighs 1 / (1 + f / HZ); 0 for even weights, which the workshop recipe has [default: 2000]
+    #[arg(long, value_name = "HZ")]
+    knee: Option<f64>,
     /// Bound on the gradient's norm: of all tensors together [default: 1], in the workshop recipe of each [0.001]
     #[arg(long, value_name = "NORM")]
     clip_norm: Option<f64>,
@@ -58,6 +61,9 @@ struct Args {
 
 /// Of the cosine: the default total, and never a session's own, so that a longer run begins as a shorter one does.
 const DECAY_STEPS: u64 = 40_000;
+
+/// Where the loss begins to weigh frequencies less, in hertz.
+const KNEE: f64 = 2000.0;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Preset {
@@ -105,11 +111,14 @@ fn main() -> ExitCode {
             InverterRecipe::Workshop => (Clipping::TensorNorm(args.clip_norm.unwrap_or(1e-3)), Shape::Constant),
             InverterRecipe::Correction => (Clipping::GlobalNorm(args.clip_norm.unwrap_or(1.0)), Shape::Cosine),
         };
+        let knee = args.knee.unwrap_or(if recipe == InverterRecipe::Workshop { 0.0 } else { KNEE });
+        cli::require_within("--knee", knee, 0.0..=1e6)?;
+        let knee = (knee > 0.0).then_some(knee);
         let batch =
             BatchConfig { size: args.batch_size.map_or(batch_size, |size| size as usize), frames: args.crop_frames };
         let config = RunConfig {
             model: ModelConfig::Cbhg(model.clone()),
-            objective: Objective::SpectrumL1 { recipe },
+            objective: Objective::SpectrumL1 { recipe, knee },
             optimizer: args.optimizer.adam(clipping)?,
             schedule: args.optimizer.schedule(usual, DECAY_STEPS, args.steps)?,
             batch: batch.clone(),
@@ -130,7 +139,7 @@ fn main() -> ExitCode {
                 let train = PairDataset::load(&sets.train, standardizer)?;
                 let test = PairDataset::load(&sets.test, standardizer)?;
                 let fresh = model.init(config.seed, &device.clone().autodiff());
-                let task = InverterTask::new(train, test, batch.frames, batch.size, config.seed, device);
+                let task = InverterTask::new(train, test, &batch, bin_weights(features, knee), config.seed, device);
                 Ok((fresh, task))
             },
         )

@@ -36,7 +36,8 @@ pub struct SoundFlags {
     /// Seed of random phases and samples.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Log power is multiplied by this before phases are found [default: 1.2 with a network, 1 without]
+    /// Log power is multiplied by this, and phases are found for that spectrum alone. By default the sound keeps to the mel bands
+    /// (not with --inverter exact; with the workshop's recipe: 1.2)
     #[arg(long, value_name = "FACTOR")]
     pub emphasis: Option<f32>,
     /// Scale the sound to this peak instead of the source's level (1 is full scale).

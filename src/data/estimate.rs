@@ -9,14 +9,14 @@ use crate::features::FeatureConfig;
 /// The KL mel inverse between log spectra of one feature configuration.
 pub struct LinearEstimate {
     inverse: MelInverse,
-    clip: f32,
+    features: FeatureConfig,
 }
 
 impl LinearEstimate {
     /// # Errors
     /// If the configuration's filterbank is impossible.
     pub fn new(config: &FeatureConfig) -> Result<Self> {
-        Ok(Self { inverse: MelInverse::new(&config.filterbank()?), clip: config.clip_before_log as f32 })
+        Ok(Self { inverse: MelInverse::new(&config.filterbank()?), features: config.clone() })
     }
 
     /// The inverse itself, between powers.
@@ -29,7 +29,8 @@ impl LinearEstimate {
     /// # Shapes
     /// `[frames, mels] -> [frames, bins]`
     pub fn log_power(&self, logmel: ArrayView2<f32>) -> Array2<f32> {
-        let power = self.inverse.power(logmel.mapv(f32::exp).view(), ITERATIONS);
-        power.mapv_into(|value| value.max(self.clip).ln())
+        let power = self.inverse.power(self.features.power(logmel).view(), ITERATIONS);
+        let clip = self.features.clip_before_log as f32;
+        power.mapv_into(|value| value.max(clip).ln())
     }
 }

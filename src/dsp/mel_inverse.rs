@@ -152,24 +152,28 @@ impl Block {
 }
 
 /// A signal whose mel spectrum comes near `mel`: Griffin-Lim whose constraint is one multiplicative update towards the
-/// mel spectrum, rather than fixed magnitudes. Bins outside all bands stay at [`FLOOR`].
+/// mel spectrum, rather than fixed magnitudes. Bins outside all bands stay as they are in `magnitude`.
 ///
-/// It starts from [`MelInverse::power`] with the phases of `config`. From exact mel bands it sounds better than inverting
-/// the bands first and finding phases after; [`Phase::PghiFast`](super::phase::Phase::PghiFast) is the best start.
+/// It starts from `magnitude`, such as the root of [`MelInverse::power`] or better, with the phases of `config`. From exact
+/// mel bands it sounds better than keeping to those magnitudes; [`Phase::PghiFast`](super::phase::Phase::PghiFast) is the
+/// best start.
 ///
 /// # Shapes
-/// `mel` (power, not its logarithm) `[frames, n_mels]` -> `[hop * (frames - 1)]`; one frame gives no samples.
+/// `mel` (power, not its logarithm) `[frames, n_mels]`, `magnitude` (not power) `[frames, bins]` -> `[hop * (frames - 1)]`;
+/// one frame gives no samples. What is not finite counts as zero.
 ///
 /// # Panics
-/// If `mel` has another number of bands than `inverse`, or `inverse` another number of bins than `stft`.
+/// If `mel` has another number of bands than `inverse`, `magnitude` another number of frames, or the numbers of bins differ.
 pub fn joint_reconstruct(
     mel: ArrayView2<f32>,
+    magnitude: ArrayView2<f32>,
     inverse: &MelInverse,
     stft: &Stft<f32>,
     config: &PhaseConfig,
 ) -> Vec<f32> {
-    let mel = mel.mapv(|value| if value.is_finite() { value.max(0.0) } else { 0.0 });
-    let magnitude = inverse.power(mel.view(), ITERATIONS).mapv(f32::sqrt);
+    assert_eq!((mel.nrows(), mel.ncols(), inverse.bins), (magnitude.nrows(), inverse.bands.len(), magnitude.ncols()));
+    let finite = |value: &f32| if value.is_finite() { value.max(0.0) } else { 0.0 };
+    let (mel, magnitude) = (mel.map(finite), magnitude.map(finite));
     let mut spectrum = start(magnitude.view(), stft, config);
     Zip::from(&mut spectrum).and(&magnitude).for_each(|bin, &magnitude| *bin *= magnitude / bin.norm().max(NO_PHASE));
 
@@ -186,7 +190,7 @@ pub fn joint_reconstruct(
         let wanted = mel.row(frame);
         inverse.update(wanted.to_slice().expect("mapped arrays are contiguous"), &mut power, &mut ratio, &mut factor);
         for (index, bin) in spectrum.iter_mut().enumerate() {
-            let wanted = if inverse.bin_scale[index] > 0.0 { power[index] } else { FLOOR };
+            let wanted = if inverse.bin_scale[index] > 0.0 { power[index] } else { magnitude[[frame, index]].powi(2) };
             *bin *= (wanted / before[index]).sqrt();
         }
     })

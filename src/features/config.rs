@@ -1,5 +1,6 @@
 //! The settings of feature extraction. They travel with the features, into every run, and are compared where two meet.
 
+use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 use crate::audio::SAMPLE_RATES;
@@ -67,6 +68,16 @@ impl FeatureConfig {
     /// As [`MelFilterbank::new`].
     pub fn filterbank(&self) -> Result<MelFilterbank> {
         MelFilterbank::new(self.sample_rate, self.n_fft, self.n_filterbank, self.f_min, self.f_max)
+    }
+
+    /// The power that a log spectrum stands for. What was clipped on the way there was somewhere below the clip: the clip is
+    /// subtracted, down to 0.003 of it. Taken for power that was there, it would sound as noise.
+    ///
+    /// # Shapes
+    /// The same: `[frames, bands]`, natural logarithm of power in, power out.
+    pub fn power(&self, log_power: ArrayView2<f32>) -> Array2<f32> {
+        let clip = self.clip_before_log as f32;
+        log_power.mapv(|log| (log.exp() - clip).max(0.003 * clip))
     }
 
     /// Whether features can be made with these settings.

@@ -1,5 +1,7 @@
 //! Losses in one pass.
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -57,18 +59,18 @@ impl Kernel<3> for GaussianNll {
     }
 }
 
-/// Mean over real frames of `|x - target|`.
+/// Mean over real frames of `weight * |x - target|`.
 #[derive(Clone, Debug)]
 struct MeanAbsoluteError {
-    /// Values in a frame.
-    bins: usize,
+    /// Of each value in a frame.
+    weights: Arc<[f32]>,
     frames: usize,
     lengths: Vec<usize>,
 }
 
 impl MeanAbsoluteError {
     fn count(&self) -> f64 {
-        (self.lengths.iter().sum::<usize>() * self.bins) as f64
+        (self.lengths.iter().sum::<usize>() * self.weights.len()) as f64
     }
 }
 
@@ -76,12 +78,13 @@ impl Kernel<2> for MeanAbsoluteError {
     type Saved = ();
 
     fn forward(&self, [x, target]: [&[f32]; 2]) -> (Vec<f32>, Vec<usize>, ()) {
-        let sequence = self.frames * self.bins;
+        let bins = self.weights.len();
+        let sequence = self.frames * bins;
         let sequences = x.par_chunks_exact(sequence).zip(target.par_chunks_exact(sequence)).zip(&self.lengths);
         let sums: Vec<f64> = sequences
             .map(|((x, target), length)| {
-                let frames = x.chunks_exact(self.bins).zip(target.chunks_exact(self.bins)).take(*length);
-                frames.map(|(x, target)| f64::from(vectorized(|| absolute_difference(x, target)))).sum()
+                let frames = x.chunks_exact(bins).zip(target.chunks_exact(bins)).take(*length);
+                frames.map(|(x, target)| f64::from(vectorized(|| absolute_difference(x, target, &self.weights)))).sum()
             })
             .collect();
         (vec![(sums.iter().sum::<f64>() / self.count()) as f32], vec![1], ())
@@ -96,17 +99,20 @@ impl Kernel<2> for MeanAbsoluteError {
         wanted: [bool; 2],
     ) -> [Option<Vec<f32>>; 2] {
         let factor = (f64::from(gradient[0]) / self.count()) as f32;
-        let sequence = self.frames * self.bins;
+        let bins = self.weights.len();
+        let sequence = self.frames * bins;
         let mut for_x = zeros(x.len());
         let inputs = x.par_chunks_exact(sequence).zip(target.par_chunks_exact(sequence)).zip(&self.lengths);
         for_x.par_chunks_exact_mut(sequence).zip(inputs).for_each(|(for_x, ((x, target), length))| {
-            let real = length * self.bins;
-            vectorized(|| {
-                for ((d, x), target) in for_x[..real].iter_mut().zip(x).zip(target) {
-                    let difference = x - target;
-                    *d = if difference == 0.0 { 0.0 } else { factor.copysign(difference * factor) };
-                }
-            });
+            let frames = for_x.chunks_exact_mut(bins).zip(x.chunks_exact(bins)).zip(target.chunks_exact(bins));
+            for ((for_x, x), target) in frames.take(*length) {
+                vectorized(|| {
+                    for (((d, x), target), weight) in for_x.iter_mut().zip(x).zip(target).zip(&*self.weights) {
+                        let difference = x - target;
+                        *d = if difference == 0.0 { 0.0 } else { weight * factor.copysign(difference * factor) };
+                    }
+                });
+            }
         });
         let for_target = wanted[1].then(|| for_x.iter().map(|d| -d).collect());
         [Some(for_x), for_target]
@@ -127,14 +133,13 @@ fn densities(x: &[f32], mean: &[f32], raw: &[f32], floor: f32) -> f32 {
     sums.iter().sum()
 }
 
-/// Sum of `|x - y|`, in eight interleaved partial sums.
+/// Sum of `weight * |x - y|`, in eight interleaved partial sums.
 #[inline(always)]
-fn absolute_difference(x: &[f32], y: &[f32]) -> f32 {
+fn absolute_difference(x: &[f32], y: &[f32], weights: &[f32]) -> f32 {
     let mut sums = [0.0f32; 8];
-    let (x, y) = (x.chunks(8), y.chunks(8));
-    for (x, y) in x.zip(y) {
-        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
-            *sum += (x - y).abs();
+    for ((x, y), weights) in x.chunks(8).zip(y.chunks(8)).zip(weights.chunks(8)) {
+        for (((sum, x), y), weight) in sums.iter_mut().zip(x).zip(y).zip(weights) {
+            *sum += weight * (x - y).abs();
         }
     }
     sums.iter().sum()
@@ -149,11 +154,17 @@ pub(crate) fn gaussian_nll<const D: usize>(x: Tensor<D>, mean: Tensor<D>, raw: T
     apply(GaussianNll { floor: floor as f32 }, [x.into(), mean.into(), raw.into()]).0
 }
 
-/// Mean of `|x - target|` over real frames, `[1]`.
+/// Mean of `weight * |x - target|` over real frames, `[1]`.
 ///
 /// # Shapes
-/// `[batch, frames, bins]` both.
-pub(crate) fn mean_absolute_error(x: Tensor<3>, target: Tensor<3>, lengths: &[usize]) -> Tensor<1> {
-    let [_, frames, bins] = x.dims();
-    apply(MeanAbsoluteError { bins, frames, lengths: lengths.to_vec() }, [x.into(), target.into()]).0
+/// `x` and `target` `[batch, frames, bins]`, `weights` `[bins]`.
+pub(crate) fn mean_absolute_error(
+    x: Tensor<3>,
+    target: Tensor<3>,
+    weights: &Arc<[f32]>,
+    lengths: &[usize],
+) -> Tensor<1> {
+    let frames = x.dims()[1];
+    apply(MeanAbsoluteError { weights: weights.clone(), frames, lengths: lengths.to_vec() }, [x.into(), target.into()])
+        .0
 }

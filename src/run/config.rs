@@ -94,7 +94,14 @@ pub enum Objective {
     /// Negative log-likelihood plus `beta` times the KL divergence.
     BetaVae(BetaVae),
     /// Mean absolute error of the log spectrum.
-    SpectrumL1 { recipe: InverterRecipe },
+    SpectrumL1 {
+        /// What the network is given and asked for.
+        recipe: InverterRecipe,
+        /// A bin at `f` hertz weighs `1 / (1 + f / knee)`, times what makes the mean weight 1: hearing resolves low frequencies
+        /// better. `None`: all weigh the same.
+        #[serde(default)]
+        knee: Option<f64>,
+    },
 }
 
 /// The objective of Higgins et al. 2017, eq. 4, and the forms it comes in. What a run file of an earlier version does not say
@@ -160,7 +167,9 @@ pub enum InputScale {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InverterRecipe {
-    /// Standardised log-mels in; a correction to the KL mel inverse out.
+    /// Standardised log-mels in; a correction to the KL mel inverse out. Its name in run files is not that of 0.1.0, whose
+    /// inverse took what was clipped for power that was there.
+    #[serde(rename = "correction-2")]
     Correction,
     /// Raw log-mels in; the log spectrum itself out.
     Workshop,

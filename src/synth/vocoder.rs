@@ -28,9 +28,9 @@ const CONTEXT: usize = 100;
 pub struct VocoderConfig {
     /// How phases are found.
     pub phase: PhaseConfig,
-    /// Log power is multiplied by this. `None`: 1.2 for a network's output, which is too smooth; 1 without a network.
-    /// Without one, [`Phase::PghiFast`] finds spectrum and phases together, but for any other value than 1 one after
-    /// the other.
+    /// Log power is multiplied by this, and phases are found for that spectrum. `None`: by [`Phase::PghiFast`], spectrum and
+    /// phases are found together, so that the sound keeps to the mel bands; by others, and for a network of the workshop's
+    /// recipe, as 1 and 1.2.
     pub emphasis: Option<f32>,
     /// Scales the sound so that this is its largest absolute value. `None`: the source's gain.
     pub peak: Option<f32>,
@@ -85,7 +85,7 @@ impl Vocoder {
     /// If there is none, it cannot be read, or it is not an inverter's.
     pub fn open(dir: &Path, config: VocoderConfig, device: &Device) -> Result<Self> {
         let (checkpoint, tensors) = Checkpoint::with_model(dir)?;
-        let (ModelConfig::Cbhg(model), Objective::SpectrumL1 { recipe }) =
+        let (ModelConfig::Cbhg(model), Objective::SpectrumL1 { recipe, .. }) =
             (checkpoint.require("inverter")?.clone(), &checkpoint.about.config.objective)
         else {
             return Err(Error::file(&checkpoint.path, "its model and its objective contradict each other"));
@@ -131,6 +131,16 @@ impl Vocoder {
         }
     }
 
+    /// Whether the sound is to keep to the mel bands, not to one guess at the linear spectrum.
+    fn keeps_to_mel(&self) -> bool {
+        let free = self.config.emphasis.is_none() && self.config.phase.phase == Phase::PghiFast;
+        free && !self.exact && !self.is_workshop()
+    }
+
+    fn is_workshop(&self) -> bool {
+        self.network.as_ref().is_some_and(|network| network.recipe == InverterRecipe::Workshop)
+    }
+
     /// The sound of a log-mel spectrogram, of a linear one if this is [`exact`](Self::exact); `gain` is what its source was
     /// divided by.
     ///
@@ -144,14 +154,13 @@ impl Vocoder {
                 "a spectrogram of fewer than two frames has no sound: a longer recording is needed".into(),
             ));
         }
-        let emphasis = self.config.emphasis.unwrap_or(if self.network.is_some() { 1.2 } else { 1.0 });
-        let best = self.config.phase.phase == Phase::PghiFast;
-        let emphasised = if self.network.is_none() && !self.exact && emphasis == 1.0 && best {
-            // Without a network the best recipe keeps to the mel bands, not to one guess at the linear spectrum.
-            let mel = logmel.mapv(f32::exp);
-            joint_reconstruct(mel.view(), self.estimate.inverse(), &self.stft, &self.config.phase)
+        let mut magnitude = self.features.power(self.linear(logmel).view()).mapv_into(f32::sqrt);
+        let emphasised = if self.keeps_to_mel() {
+            let mel = self.features.power(logmel);
+            joint_reconstruct(mel.view(), magnitude.view(), self.estimate.inverse(), &self.stft, &self.config.phase)
         } else {
-            let magnitude = self.linear(logmel).mapv_into(|log_power| (0.5 * emphasis * log_power).exp());
+            let emphasis = self.config.emphasis.unwrap_or(if self.is_workshop() { 1.2 } else { 1.0 });
+            magnitude.mapv_inplace(|magnitude| magnitude.powf(emphasis));
             reconstruct(magnitude.view(), &self.stft, &self.config.phase)
         };
         let mut samples = de_emphasis(&emphasised, self.features.preemphasis);

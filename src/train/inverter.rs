@@ -1,15 +1,18 @@
 //! The mel inverter task.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::Array2;
 
 use super::task::{Evaluation, Task, Terms, joined};
 use crate::data::{Item, PairBatch, PairDataset, Position, Sampler};
+use crate::features::FeatureConfig;
 use crate::kernels;
 use crate::models::Cbhg;
+use crate::run::BatchConfig;
 
 /// Longest piece of a test utterance that is evaluated at once, in frames: bounds memory.
 const LONGEST: usize = 1000;
@@ -19,32 +22,32 @@ const DRAWN: usize = 300;
 
 /// Trains a [`Cbhg`] to predict linear log-power spectra.
 ///
-/// The loss is the mean absolute error over real frames and bins, in nats of power.
+/// The loss is the weighted mean absolute error over real frames and bins, in nats of power; `l1` is that without weights.
 pub struct InverterTask {
     train: PairDataset,
     test: PairDataset,
     sampler: Sampler,
     batch_size: usize,
+    weights: Arc<[f32]>,
     last: Vec<Item>,
     device: Device,
 }
 
 impl InverterTask {
-    /// `device` without autodiff; `crop_frames` 0 trains on whole utterances.
+    /// `device` without autodiff; `batch.frames` 0 trains on whole utterances; `weights` of the bins in the loss.
     pub fn new(
         train: PairDataset,
         test: PairDataset,
-        crop_frames: usize,
-        batch_size: usize,
+        batch: &BatchConfig,
+        weights: Vec<f32>,
         seed: u64,
         device: &Device,
     ) -> Self {
-        let sampler = train.sampler(seed, crop_frames);
-        Self { train, test, sampler, batch_size, last: Vec::new(), device: device.clone() }
+        let sampler = train.sampler(seed, batch.frames);
+        let weights = weights.into();
+        Self { train, test, sampler, batch_size: batch.size, weights, last: Vec::new(), device: device.clone() }
     }
-}
 
-impl InverterTask {
     /// The beginning of a test item: its spectrum above the prediction.
     fn picture(&self, model: &Cbhg, item: Item) -> Vec<Array2<f32>> {
         let item = Item { frames: item.frames.min(DRAWN), ..item };
@@ -54,14 +57,26 @@ impl InverterTask {
     }
 }
 
+/// Weights of linear frequency bins in the loss, of mean 1: 1 / (1 + frequency / `knee`), all the same without one.
+///
+/// # Shapes
+/// `[bins]`
+pub fn bin_weights(features: &FeatureConfig, knee: Option<f64>) -> Vec<f32> {
+    let width = f64::from(features.sample_rate) / features.n_fft as f64;
+    let weight = |bin: usize| knee.map_or(1.0, |knee| 1.0 / (1.0 + bin as f64 * width / knee));
+    let mean = (0..features.bins()).map(weight).sum::<f64>() / features.bins() as f64;
+    (0..features.bins()).map(|bin| (weight(bin) / mean) as f32).collect()
+}
+
 /// Mean absolute error over real frames and bins.
-fn error(output: Tensor<3>, batch: &PairBatch) -> Tensor<1> {
+fn error(output: Tensor<3>, batch: &PairBatch, weights: &Arc<[f32]>) -> Tensor<1> {
     if kernels::serve(&output.device()) {
-        return kernels::mean_absolute_error(output, batch.target.clone(), batch.lengths.each());
+        return kernels::mean_absolute_error(output, batch.target.clone(), weights, batch.lengths.each());
     }
     let bins = output.dims()[2];
+    let weights = Tensor::from_data(TensorData::new(weights.to_vec(), [1, 1, bins]), &output.device());
     let difference = batch.lengths.zero_padding(output - batch.target.clone());
-    difference.abs().sum().div_scalar((batch.lengths.valid_frames() * bins) as f64)
+    (difference.abs() * weights).sum().div_scalar((batch.lengths.valid_frames() * bins) as f64)
 }
 
 impl Task for InverterTask {
@@ -70,23 +85,28 @@ impl Task for InverterTask {
     fn train_loss(&mut self, model: &mut Cbhg, _step: u64) -> Terms {
         self.last = self.sampler.next_batch(self.batch_size);
         let batch = self.train.batch(&self.last, &self.device);
-        let loss = error(model.forward_train(batch.input.clone(), &batch.lengths), &batch);
+        let loss = error(model.forward_train(batch.input.clone(), &batch.lengths), &batch, &self.weights);
         Terms { reported: vec![("total", loss.clone().inner())], loss }
     }
 
     fn evaluate(&self, model: &Cbhg, stop: &AtomicUsize) -> Option<Evaluation> {
         let items = self.test.items(LONGEST);
-        let (mut sum, mut frames) = (0.0, 0);
+        let even: Arc<[f32]> = vec![1.0; self.weights.len()].into();
+        let (mut total, mut l1, mut frames) = (0.0, 0.0, 0);
         for items in items.chunks(4) {
             if stop.load(Ordering::Relaxed) != 0 {
                 return None;
             }
             let batch = self.test.batch(items, &self.device);
             let output = model.forward(batch.input.clone(), &batch.lengths);
-            sum += f64::from(error(output, &batch).into_scalar::<f32>()) * batch.lengths.valid_frames() as f64;
-            frames += batch.lengths.valid_frames();
+            let real = batch.lengths.valid_frames();
+            for (sum, weights) in [(&mut total, &self.weights), (&mut l1, &even)] {
+                *sum += f64::from(error(output.clone(), &batch, weights).into_scalar::<f32>()) * real as f64;
+            }
+            frames += real;
         }
-        let means = BTreeMap::from([("total".to_string(), sum / frames as f64)]);
+        let mean = |sum| sum / frames as f64;
+        let means = BTreeMap::from([("total".to_string(), mean(total)), ("l1".to_string(), mean(l1))]);
         let pictures = vec![("pictures/prediction", self.picture(model, items[0]))];
         Some(Evaluation { means, scalars: Vec::new(), pictures })
     }

@@ -173,7 +173,7 @@ fn a_model_of_another_network_or_input_is_refused_as_a_beginning_and_each_differ
     assert!(vae(&inverter, &[]).contains("is a run of the inverter, where one of the VAE is needed"));
     assert!(vae(&folder.path().join("nowhere"), &[]).contains("nowhere"));
     let said = refused("train-inverter", inverter_flags(text(&run), "1"), &inverter, &["--recipe", "workshop"]);
-    assert!(said.contains("objective.recipe: \"correction\" / \"workshop\""), "{said}");
+    assert!(said.contains("objective.recipe: \"correction-2\" / \"workshop\""), "{said}");
     let data = folder.path().join("data");
     succeed("extract-features", &[text(&fixture().corpus), text(&data), "--n-filterbank", "40"]);
     let flags = vae_flags(text(&run), "1");

@@ -19,7 +19,7 @@ use vae_workshop::run::{
     AdamConfig, BatchConfig, BetaVae, InverterRecipe, ModelConfig, Objective, RunConfig, RunDir, Schedule, parameters,
 };
 use vae_workshop::train::{
-    Evaluation, InverterTask, Limits, Outcome, Report, SKIPS_IN_A_ROW, Session, Task, Terms, VaeTask, fit,
+    Evaluation, InverterTask, Limits, Outcome, Report, SKIPS_IN_A_ROW, Session, Task, Terms, VaeTask, bin_weights, fit,
 };
 use vae_workshop::{Error, Result};
 
@@ -115,8 +115,9 @@ fn inverter<'a>(spoilt: impl IntoIterator<Item = u64>) -> (Session<Cbhg>, Wild<'
         small_output: true,
     };
     let load = |set| PairDataset::load(set, Some(&standardizer)).unwrap();
-    let task = InverterTask::new(load(&train), load(&test), 16, 4, 1, &device);
-    let objective = Objective::SpectrumL1 { recipe: InverterRecipe::Correction };
+    let (batch, weights) = (BatchConfig { size: 4, frames: 16 }, bin_weights(train.config(), None));
+    let task = InverterTask::new(load(&train), load(&test), &batch, weights, 1, &device);
+    let objective = Objective::SpectrumL1 { recipe: InverterRecipe::Correction, knee: None };
     let fresh = model.init(1, &device.autodiff());
     let session = Session::start(fresh, config(ModelConfig::Cbhg(model), objective, 16), standardizer);
     (session, Wild { task, steps: spoilt.into_iter().collect(), by: f32::INFINITY, stops: None })
