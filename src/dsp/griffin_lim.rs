@@ -26,14 +26,18 @@ const NO_PHASE: f32 = 1e-30;
 /// `momentum` 0 is Griffin and Lim's algorithm, whose error never grows; with [`FAST_MOMENTUM`] it falls faster and
 /// further, though not at every step. No iteration at all resynthesises the start.
 ///
+/// The first frames stay as they are in `known`, which may have none.
+///
 /// # Shapes
-/// `magnitude` (linear, not power) and `start` `[frames, bins]` -> `[hop * (frames - 1)]`; one frame gives no samples.
+/// `magnitude` (linear, not power) and `start` `[frames, bins]`, `known` `[up to frames, bins]` -> `[hop * (frames - 1)]`; one
+/// frame gives no samples.
 ///
 /// # Panics
 /// If the shapes differ, or `bins` is not the transform's.
 pub fn griffin_lim(
     magnitude: ArrayView2<f32>,
     start: Array2<Complex<f32>>,
+    known: ArrayView2<Complex<f32>>,
     stft: &Stft<f32>,
     iterations: usize,
     momentum: f32,
@@ -41,7 +45,7 @@ pub fn griffin_lim(
     assert_eq!(magnitude.dim(), start.dim(), "magnitudes and start differ in shape");
     let magnitude = magnitude.as_standard_layout();
     let mut scale = vec![0.0; magnitude.ncols()];
-    alternate(start, stft, iterations, momentum, |frame, spectrum| {
+    alternate(start, known, stft, iterations, momentum, |frame, spectrum| {
         let target = magnitude.row(frame);
         impose(target.to_slice().expect("the layout is standard"), spectrum, &mut scale);
     })
@@ -62,12 +66,14 @@ fn impose(target: &[f32], spectrum: &mut [Complex<f32>], scale: &mut [f32]) {
 }
 
 /// The loop: `iterations` times resynthesise, analyse, add momentum and call `constrain` with each frame's number and
-/// spectrum; then resynthesise a last time. The constraint is imposed on the start as well.
+/// spectrum; then resynthesise a last time. The constraint is imposed on the start as well. The first frames are those of
+/// `known` throughout.
 ///
 /// # Panics
 /// If `spectrum` does not have the transform's bins.
 pub(super) fn alternate(
     mut spectrum: Array2<Complex<f32>>,
+    known: ArrayView2<Complex<f32>>,
     stft: &Stft<f32>,
     iterations: usize,
     momentum: f32,
@@ -79,6 +85,10 @@ pub(super) fn alternate(
     if signal.is_empty() {
         return signal;
     }
+    let mut constrain = |frame, spectrum: &mut [Complex<f32>]| match frame < known.nrows() {
+        true => spectrum.iter_mut().zip(known.row(frame)).for_each(|(bin, known)| *bin = *known),
+        false => constrain(frame, spectrum),
+    };
     let mut scratch = stft.scratch();
     let mut consistent = Array2::zeros((frames, bins));
     let mut before = consistent.clone();

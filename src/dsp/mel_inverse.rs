@@ -4,12 +4,15 @@
 //! Lee and Seung, "Algorithms for non-negative matrix factorization", 2001, equation 5 (the update of one factor under
 //! the generalised Kullback-Leibler divergence).
 
+use std::ops::Range;
+
 use ndarray::{Array2, ArrayView2, Zip, s};
 use rayon::prelude::*;
+use realfft::num_complex::Complex;
 
 use super::griffin_lim::alternate;
 use super::mel::MelFilterbank;
-use super::phase::{PhaseConfig, start};
+use super::phase::{PhaseConfig, in_blocks, start};
 use super::stft::Stft;
 
 /// Updates after which more change little: the mel error has fallen to a few hundredths of a dB.
@@ -159,29 +162,47 @@ impl Block {
 /// best start.
 ///
 /// # Shapes
-/// `mel` (power, not its logarithm) `[frames, n_mels]`, `magnitude` (not power) `[frames, bins]` -> `[hop * (frames - 1)]`;
-/// one frame gives no samples. What is not finite counts as zero.
+/// `mel` (power, not its logarithm) `[frames, n_mels]`, `magnitude(range)` (not power) `[range.len(), bins]` ->
+/// `[hop * (frames - 1)]`; one frame gives no samples. What is not finite counts as zero. Long signals are made in blocks, as
+/// by [`reconstruct`](super::phase::reconstruct).
 ///
 /// # Panics
-/// If `mel` has another number of bands than `inverse`, `magnitude` another number of frames, or the numbers of bins differ.
+/// If `mel` has another number of bands than `inverse`, or `magnitude` gives another shape.
 pub fn joint_reconstruct(
     mel: ArrayView2<f32>,
-    magnitude: ArrayView2<f32>,
+    mut magnitude: impl FnMut(Range<usize>) -> Array2<f32>,
     inverse: &MelInverse,
     stft: &Stft<f32>,
     config: &PhaseConfig,
 ) -> Vec<f32> {
-    assert_eq!((mel.nrows(), mel.ncols(), inverse.bins), (magnitude.nrows(), inverse.bands.len(), magnitude.ncols()));
+    assert_eq!(mel.ncols(), inverse.bands.len(), "mel spectra of {} bands", mel.ncols());
+    in_blocks(mel.nrows(), stft, |range, known| {
+        let (mel, magnitude) = (mel.slice(s![range.clone(), ..]), magnitude(range.clone()));
+        assert_eq!(magnitude.dim(), (range.len(), inverse.bins), "magnitudes of other frames or bins");
+        joint_block(mel, magnitude.view(), known, range.start, inverse, stft, config)
+    })
+}
+
+/// [`joint_reconstruct`] of one block, whose first frame is `first` of all and whose first spectra are `known`.
+fn joint_block(
+    mel: ArrayView2<f32>,
+    magnitude: ArrayView2<f32>,
+    known: ArrayView2<Complex<f32>>,
+    first: usize,
+    inverse: &MelInverse,
+    stft: &Stft<f32>,
+    config: &PhaseConfig,
+) -> Vec<f32> {
     let finite = |value: &f32| if value.is_finite() { value.max(0.0) } else { 0.0 };
     let (mel, magnitude) = (mel.map(finite), magnitude.map(finite));
-    let mut spectrum = start(magnitude.view(), stft, config);
+    let mut spectrum = start(magnitude.view(), known, stft, config, first);
     Zip::from(&mut spectrum).and(&magnitude).for_each(|bin, &magnitude| *bin *= magnitude / bin.norm().max(NO_PHASE));
 
     let mut power = vec![0.0; inverse.bins];
     let mut before = vec![0.0; inverse.bins];
     let mut factor = vec![0.0; inverse.bins];
     let mut ratio = vec![0.0; inverse.bands.len()];
-    alternate(spectrum, stft, config.iterations, config.momentum, |frame, spectrum| {
+    alternate(spectrum, known, stft, config.iterations, config.momentum, |frame, spectrum| {
         for ((power, before), bin) in power.iter_mut().zip(&mut before).zip(&*spectrum) {
             // The least power keeps an empty bin able to grow.
             *power = bin.norm_sqr() + LEAST_POWER;

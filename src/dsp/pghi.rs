@@ -24,16 +24,23 @@ const LOG_FLOOR: f32 = 1e-10;
 
 /// The magnitudes with phases: a spectrum close to that of a real signal under a Hann window of `2 (bins - 1)` samples.
 ///
-/// Bins below 1e-6 of the maximum have phases drawn from `rng`. About 0.1 s for 10 s of speech at 1024/160.
+/// Bins below 1e-6 of the maximum have phases drawn from `rng`. The first frames have the phases of `known`, which may have
+/// none, and what touches them is integrated from there. About 0.1 s for 10 s of speech at 1024/160.
 ///
 /// # Shapes
-/// `magnitude` (linear) `[frames, bins]` -> `[frames, bins]`
+/// `magnitude` (linear) `[frames, bins]`, `known` `[up to frames, bins]` -> `[frames, bins]`
 ///
 /// # Panics
-/// If there are fewer than two bins, or `hop` is 0.
-pub fn pghi(magnitude: ArrayView2<f32>, hop: usize, rng: &mut ChaCha8Rng) -> Array2<Complex<f32>> {
+/// If there are fewer than two bins, `hop` is 0, or `known` has more frames or other bins.
+pub fn pghi(
+    magnitude: ArrayView2<f32>,
+    known: ArrayView2<Complex<f32>>,
+    hop: usize,
+    rng: &mut ChaCha8Rng,
+) -> Array2<Complex<f32>> {
     let (frames, bins) = magnitude.dim();
     assert!(bins >= 2 && hop >= 1, "phases of {bins} bins every {hop} samples");
+    assert!(known.nrows() <= frames && known.ncols() == bins, "{:?} known of {frames} frames", known.dim());
     let magnitude = magnitude.as_standard_layout();
     let loudness = magnitude.as_slice().expect("the layout is standard");
     let gradient = Gradient::new(loudness, bins, hop);
@@ -43,15 +50,18 @@ pub fn pghi(magnitude: ArrayView2<f32>, hop: usize, rng: &mut ChaCha8Rng) -> Arr
     let mut phase: Vec<f64> =
         waiting.iter().map(|&waiting| if waiting { 0.0 } else { rng.random_range(0.0..TAU) }).collect();
 
+    // Each region of bins above the floor is integrated from where it is known, else from its loudest bin, whose phase is 0.
+    let mut border = BinaryHeap::with_capacity(4 * (frames + bins));
+    for (index, known) in known.iter().enumerate() {
+        phase[index] = f64::from(known.arg()) - from_start(index % bins);
+        if std::mem::replace(&mut waiting[index], false) {
+            border.push(key(loudness, index));
+        }
+    }
     let mut seeds: Vec<u64> = (0..loudness.len()).filter(|&bin| waiting[bin]).map(|bin| key(loudness, bin)).collect();
     seeds.sort_unstable_by(|a, b| b.cmp(a));
-    // Each region of bins above the floor is integrated from its loudest bin, whose phase is 0.
-    let mut border = BinaryHeap::with_capacity(4 * (frames + bins));
-    for seed in seeds {
-        if !std::mem::replace(&mut waiting[bin_of(seed)], false) {
-            continue;
-        }
-        border.push(seed);
+    let mut seeds = seeds.into_iter();
+    loop {
         while let Some(loudest) = border.pop() {
             let here = bin_of(loudest);
             let bin = here % bins;
@@ -75,13 +85,22 @@ pub fn pghi(magnitude: ArrayView2<f32>, hop: usize, rng: &mut ChaCha8Rng) -> Arr
                 spread(here + 1, 0.5 * (gradient.in_frequency(here) + gradient.in_frequency(here + 1)));
             }
         }
+        match seeds.find(|&seed| std::mem::replace(&mut waiting[bin_of(seed)], false)) {
+            Some(seed) => border.push(seed),
+            None => break,
+        }
     }
     Array2::from_shape_fn((frames, bins), |(frame, bin)| {
-        // Phases above belong to frames counted from their centre; transforms count from their start, half a window
-        // earlier, which turns every other bin around. In f64 up to here, for the phase grows by thousands of turns.
-        let angle = (phase[frame * bins + bin] + if bin % 2 == 1 { PI } else { 0.0 }) % TAU;
+        // In f64 up to here, for the phase grows by thousands of turns.
+        let angle = (phase[frame * bins + bin] + from_start(bin)) % TAU;
         Complex::from_polar(loudness[frame * bins + bin].max(0.0), angle as f32)
     })
+}
+
+/// What a bin's phase is more in frames counted from their start, as transforms do, than in frames counted from their centre,
+/// half a window later, as above: every other bin is turned around.
+fn from_start(bin: usize) -> f64 {
+    if bin % 2 == 1 { PI } else { 0.0 }
 }
 
 /// The phase's derivatives, per frame and per bin, from the log magnitude's.

@@ -1,15 +1,16 @@
 //! Log-mel spectrograms to sound.
 
+use std::ops::Range;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
+use ndarray::{Array2, ArrayView2, s};
 
 use crate::audio::Waveform;
 use crate::data::{LinearEstimate, Standardizer, require_same};
 use crate::dsp::emphasis::de_emphasis;
 use crate::dsp::mel_inverse::joint_reconstruct;
-use crate::dsp::phase::{Phase, PhaseConfig, reconstruct};
+use crate::dsp::phase::{Phase, PhaseConfig, reconstruct_ranges};
 use crate::dsp::stft::Stft;
 use crate::features::FeatureConfig;
 use crate::models::Cbhg;
@@ -17,9 +18,7 @@ use crate::nn::Lengths;
 use crate::run::{Checkpoint, InverterRecipe, ModelConfig, Objective, load_parameters, values};
 use crate::{Error, Result};
 
-/// Frames that the network sees at once, so that memory is bounded.
-const CHUNK: usize = 2000;
-/// Frames it sees beyond each end of a chunk and that are thrown away: more than its convolutions reach, and enough for its
+/// Frames that the network sees beyond each end of those it is asked for: more than its convolutions reach, and enough for its
 /// GRU to forget where it began.
 const CONTEXT: usize = 100;
 
@@ -114,21 +113,19 @@ impl Vocoder {
         require_same(&self.features, features, mine, theirs)
     }
 
-    /// The linear ln power spectrum; what is given, if that is it.
+    /// The linear magnitudes of a range of frames; those of what is given, if it is a linear spectrum.
     ///
     /// # Shapes
-    /// `[frames, mels] -> [frames, bins]`
-    fn linear(&self, logmel: ArrayView2<f32>) -> Array2<f32> {
-        if self.exact {
-            return logmel.to_owned();
-        }
-        let Some(network) = &self.network else { return self.estimate.log_power(logmel) };
-        match network.recipe {
-            InverterRecipe::Workshop => network.predict(logmel),
-            InverterRecipe::Correction => {
-                self.estimate.log_power(logmel) + network.predict(network.standardizer.apply(logmel).view())
-            }
-        }
+    /// `[frames, mels]` -> `[range.len(), bins]`
+    fn magnitude(&self, logmel: ArrayView2<f32>, range: Range<usize>) -> Array2<f32> {
+        let here = logmel.slice(s![range.clone(), ..]);
+        let log_power = match &self.network {
+            _ if self.exact => here.to_owned(),
+            None => self.estimate.log_power(here),
+            Some(network) if self.is_workshop() => network.predict(logmel, range),
+            Some(network) => self.estimate.log_power(here) + network.predict(logmel, range),
+        };
+        self.features.power(log_power.view()).mapv_into(f32::sqrt)
     }
 
     /// Whether the sound is to keep to the mel bands, not to one guess at the linear spectrum.
@@ -154,14 +151,14 @@ impl Vocoder {
                 "a spectrogram of fewer than two frames has no sound: a longer recording is needed".into(),
             ));
         }
-        let mut magnitude = self.features.power(self.linear(logmel).view()).mapv_into(f32::sqrt);
+        let magnitude = |range| self.magnitude(logmel, range);
         let emphasised = if self.keeps_to_mel() {
             let mel = self.features.power(logmel);
-            joint_reconstruct(mel.view(), magnitude.view(), self.estimate.inverse(), &self.stft, &self.config.phase)
+            joint_reconstruct(mel.view(), magnitude, self.estimate.inverse(), &self.stft, &self.config.phase)
         } else {
             let emphasis = self.config.emphasis.unwrap_or(if self.is_workshop() { 1.2 } else { 1.0 });
-            magnitude.mapv_inplace(|magnitude| magnitude.powf(emphasis));
-            reconstruct(magnitude.view(), &self.stft, &self.config.phase)
+            let emphasised = |range| magnitude(range).mapv_into(|magnitude| magnitude.powf(emphasis));
+            reconstruct_ranges(logmel.nrows(), emphasised, &self.stft, &self.config.phase)
         };
         let mut samples = de_emphasis(&emphasised, self.features.preemphasis);
         let loudest = |samples: &[f32]| samples.iter().fold(0.0f32, |most, sample| most.max(sample.abs()));
@@ -181,21 +178,22 @@ impl Vocoder {
 }
 
 impl Network {
-    /// `[frames, mels] -> [frames, bins]`
-    fn predict(&self, input: ArrayView2<f32>) -> Array2<f32> {
+    /// What the network says of a range of frames.
+    ///
+    /// # Shapes
+    /// `[frames, mels]` -> `[range.len(), bins]`
+    fn predict(&self, logmel: ArrayView2<f32>, range: Range<usize>) -> Array2<f32> {
+        let seen = range.start.saturating_sub(CONTEXT)..(range.end + CONTEXT).min(logmel.nrows());
+        let input = logmel.slice(s![seen.clone(), ..]);
+        let input = match self.recipe {
+            InverterRecipe::Workshop => input.to_owned(),
+            InverterRecipe::Correction => self.standardizer.apply(input),
+        };
         let (frames, mels) = input.dim();
-        let mut parts = Vec::new();
-        for start in (0..frames).step_by(CHUNK) {
-            let end = (start + CHUNK).min(frames);
-            let (from, to) = (start.saturating_sub(CONTEXT), (end + CONTEXT).min(frames));
-            let seen: Vec<f32> = input.slice(s![from..to, ..]).iter().copied().collect();
-            let x = Tensor::from_data(TensorData::new(seen, [1, to - from, mels]), &self.device);
-            let output = self.model.forward(x, &Lengths::new(vec![to - from], to - from, &self.device));
-            let bins = output.dims()[2];
-            let part = Array2::from_shape_vec((to - from, bins), values(output)).expect("the tensor's own shape");
-            parts.push(part.slice_move(s![start - from..end - from, ..]));
-        }
-        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-        concatenate(Axis(0), &views).expect("all parts have the same bins")
+        let x = Tensor::from_data(TensorData::new(input.iter().copied().collect(), [1, frames, mels]), &self.device);
+        let output = self.model.forward(x, &Lengths::new(vec![frames], frames, &self.device));
+        let bins = output.dims()[2];
+        let output = Array2::from_shape_vec((frames, bins), values(output)).expect("the tensor's own shape");
+        output.slice_move(s![range.start - seen.start..range.end - seen.start, ..])
     }
 }
