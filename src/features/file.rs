@@ -28,7 +28,7 @@ pub fn is_features(path: &Path) -> bool {
 /// | `meta` | u8 | a [`FeatureMeta`] in JSON |
 pub struct FeatureFile;
 
-const KIND: Kind = Kind { what: "a feature file", fix: "extract the features again, with all arrays" };
+pub(super) const KIND: Kind = Kind { what: "a feature file", fix: "extract the features again, with all arrays" };
 
 impl FeatureFile {
     /// Writes `features` beside `path`, then renames, so that no half file is ever seen.
@@ -77,7 +77,7 @@ impl FeatureFile {
             return Err(wrong_shape(path, "au", &found, &format!("{shape:?}")));
         }
         let au = npz.floats("au")?;
-        finite(path, "au", &au.values)?;
+        finite(path, "au", &au.values, 0)?;
         let logspec = matrix(&mut npz, path, "logspec", meta.frames, meta.config.bins())?;
         let logmel = matrix(&mut npz, path, "logmel", meta.frames, meta.config.n_filterbank)?;
         Ok(Features { au: au.values, logspec, logmel, meta })
@@ -133,10 +133,8 @@ fn meta(npz: &mut Npz, path: &Path) -> Result<FeatureMeta> {
         return Err(Error::file(path, "holds no frames: extract it again"));
     }
     // What is believed without reading the spectra: that so many frames are there, and what they add up to.
-    let (shape, bands) = (npz.shape("logmel")?, meta.config.n_filterbank);
-    if shape.iter().map(|&n| n as u64).ne([meta.frames, bands as u64]) {
-        return Err(wrong_shape(path, "logmel", &shape, &format!("[{}, {bands}]", meta.frames)));
-    }
+    let bands = meta.config.n_filterbank;
+    require_shape(npz, path, "logmel", meta.frames, bands)?;
     let wrong = if !meta.bands.finite {
         "values that are not finite".to_string()
     } else if !is_gain(meta.gain) {
@@ -165,24 +163,33 @@ fn sums_are_possible(meta: &FeatureMeta) -> bool {
         && bands.sum_sq.iter().all(|sum| (0.0..=most * LARGEST).contains(sum))
 }
 
-/// The array `name` in standard layout, once it has the shape `[frames, columns]` and all its values are finite.
-fn matrix(npz: &mut Npz, path: &Path, name: &str, frames: u64, columns: usize) -> Result<Array2<f32>> {
-    // The header's word is held against the description before anything is unpacked.
+/// Holds the word of the header of the array `name` against the description.
+pub(super) fn require_shape(npz: &mut Npz, path: &Path, name: &str, frames: u64, columns: usize) -> Result<()> {
     let shape = npz.shape(name)?;
     if shape.iter().map(|&n| n as u64).ne([frames, columns as u64]) {
         return Err(wrong_shape(path, name, &shape, &format!("[{frames}, {columns}]")));
     }
-    let RawArray { fortran_order, values, .. } = npz.floats(name)?;
-    finite(path, name, &values)?;
+    Ok(())
+}
+
+/// The array `name` in standard layout, once it has the shape `[frames, columns]` and all its values are finite.
+pub(super) fn matrix(npz: &mut Npz, path: &Path, name: &str, frames: u64, columns: usize) -> Result<Array2<f32>> {
+    require_shape(npz, path, name, frames, columns)?; // before anything is unpacked
+    let RawArray { fortran_order, values, shape } = npz.floats(name)?;
+    finite(path, name, &values, 0)?;
     let array = Array2::from_shape_vec((shape[0], shape[1]).set_f(fortran_order), values)
         .expect("the reader checked that the values fill the shape");
     Ok(if fortran_order { array.as_standard_layout().into_owned() } else { array })
 }
 
-fn finite(path: &Path, name: &str, values: &[f32]) -> Result<()> {
+/// Fails at the first of `values`, which follow `before` others in the array `name`, that is not finite.
+pub(super) fn finite(path: &Path, name: &str, values: &[f32], before: usize) -> Result<()> {
     match values.iter().position(|x| !x.is_finite()) {
         None => Ok(()),
-        Some(at) => Err(Error::file(path, format!("array {name}: value {at} is {}: extract it again", values[at]))),
+        Some(at) => {
+            let (value, at) = (values[at], before + at);
+            Err(Error::file(path, format!("array {name}: value {at} is {value}: extract it again")))
+        }
     }
 }
 
