@@ -117,15 +117,19 @@ impl FeatureFile {
 
 fn meta(npz: &mut Npz, path: &Path) -> Result<FeatureMeta> {
     let json = npz.bytes("meta")?.values;
+    let read = serde_json::from_slice(&json);
     // The version first: a newer layout may well lack fields or have others.
-    let version = serde_json::from_slice(&json).ok().and_then(|v: serde_json::Value| v.get("version")?.as_u64());
+    let version = match &read {
+        Ok(FeatureMeta { version, .. }) => Some(u64::from(*version)),
+        Err(_) => serde_json::from_slice(&json).ok().and_then(|v: serde_json::Value| v.get("version")?.as_u64()),
+    };
     if let Some(newer) = version.filter(|&version| version > u64::from(VERSION)) {
         return Err(Error::file(
             path,
             format!("has layout {newer}; this program reads up to {VERSION}: use a newer one"),
         ));
     }
-    let meta: FeatureMeta = serde_json::from_slice(&json).map_err(|e| {
+    let meta = read.map_err(|e| {
         Error::file(path, format!("array meta is not a description of features ({e}): extract them again"))
     })?;
     meta.config.validate().map_err(|error| Error::file(path, error))?;
