@@ -151,12 +151,13 @@ fn main() -> ExitCode {
             test_data: Some(sets.test.identity()),
         };
         args.run.train::<VaeTask>(args.steps, args.save_every, standardizer.clone(), config, |config, device| {
-            let train = SegmentDataset::load(&sets.train, &standardizer, batch.frames)?;
-            let test = SegmentDataset::load(&sets.test, &standardizer, batch.frames)?;
+            let mut room = args.run.room();
+            let train = SegmentDataset::load(&sets.train, &standardizer, batch.frames, &mut room)?;
+            let test = SegmentDataset::load(&sets.test, &standardizer, batch.frames, &mut room)?;
             cli::say(format_args!("segments: {} to train on, {} to test on", train.items().len(), test.items().len()));
             let (seed, std) = (config.seed, standardizer.std);
             let fresh = model.init(seed, &device.clone().autodiff());
-            let task = VaeTask::new(train, test, objective, batch.size, model.latents(), std, seed, device);
+            let task = VaeTask::new(train, test, objective, batch.size, model.latents(), std, seed, device)?;
             Ok((fresh, task))
         })
     })

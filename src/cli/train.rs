@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 
 use super::interrupts::Interrupts;
 use super::{progress, require_within, say};
-use crate::data::{FeatureSet, Standardizer};
+use crate::data::{FeatureSet, Room, Standardizer};
 use crate::device::{self, DeviceChoice};
 use crate::run::{About, RunConfig, RunDir};
 use crate::train::{Limits, Outcome, Report, Session, Task, fit};
@@ -66,6 +66,9 @@ pub struct TrainFlags {
     /// Evaluations in a row without a better test loss after which training ends.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub patience: Option<u64>,
+    /// Memory for the features of both folders, in GB; what does not fit is read from the files for each batch.
+    #[arg(long, default_value_t = 2.0, value_name = "GB")]
+    pub data_memory: f64,
     #[command(flatten)]
     pub compute: DeviceFlags,
 }
@@ -88,6 +91,7 @@ impl TrainFlags {
     pub fn open_sets(&self) -> Result<Sets> {
         Interrupts::catch()?;
         self.max_hours.map_or(Ok(()), |hours| require_within("--max-hours", hours, 0.0..=1e6))?;
+        require_within("--data-memory", self.data_memory, 0.0..=1e6)?;
         device::limit_threads(self.compute.threads)?; // before anything runs in parallel
         let (train, test) = (FeatureSet::open(&self.train_dir)?, FeatureSet::open(&self.test_dir)?);
         crate::data::require_same(train.config(), test.config(), &self.train_dir, &self.test_dir)?;
@@ -107,6 +111,11 @@ impl TrainFlags {
             );
         }
         Ok(Sets { standardizer: Standardizer::of(&train)?, train, test })
+    }
+
+    /// What `--data-memory` says.
+    pub fn room(&self) -> Room {
+        Room::of((self.data_memory * 1e9) as u64)
     }
 
     /// Continues the run in LOGDIR or starts one, and trains it to `steps`.

@@ -15,6 +15,7 @@ mod models;
 mod outputs;
 mod phase;
 mod pipeline;
+mod streaming;
 mod tampering;
 mod training;
 mod unattended;
