@@ -6,7 +6,7 @@ use realfft::num_complex::Complex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vae_workshop::cli::train::keep_freed_memory;
-use vae_workshop::data::{FeatureSet, PairDataset, SegmentDataset, Standardizer};
+use vae_workshop::data::{FeatureSet, PairDataset, Room, SegmentDataset, Standardizer};
 use vae_workshop::dsp::phase::{Phase, reconstruct};
 use vae_workshop::dsp::stft::{PadMode, Stft};
 use vae_workshop::features::{FeatureConfig, FeatureExtractor, Features};
@@ -114,9 +114,9 @@ fn vae(model: VaeConfig, seed: u64, device: &Device) -> Result<Case> {
         test_data: None,
         origin: None,
     };
-    let load = || SegmentDataset::load(&set, &standardizer, model.segment_frames());
+    let load = || SegmentDataset::load(&set, &standardizer, model.segment_frames(), &mut Room::unlimited());
     let (size, latents) = (config.batch.size, model.latents());
-    let task = VaeTask::new(load()?, load()?, objective, size, latents, standardizer.std, seed, device);
+    let task = VaeTask::new(load()?, load()?, objective, size, latents, standardizer.std, seed, device)?;
     Ok(training(task, Session::start(model.init(seed, &device.clone().autodiff()), config, standardizer), device))
 }
 
@@ -124,8 +124,8 @@ fn vae(model: VaeConfig, seed: u64, device: &Device) -> Result<Case> {
 fn inverter(batch: BatchConfig, seed: u64, device: &Device) -> Result<Case> {
     let (set, _folder) = data()?;
     let standardizer = Standardizer::of(&set)?;
-    let load = || PairDataset::load(&set, Some(&standardizer));
-    let task = InverterTask::new(load()?, load()?, &batch, bin_weights(set.config(), None), seed, device);
+    let load = || PairDataset::load(&set, Some(&standardizer), &mut Room::unlimited());
+    let task = InverterTask::new(load()?, load()?, &batch, bin_weights(set.config(), None), seed, device)?;
     let config = RunConfig {
         model: ModelConfig::Cbhg(cbhg()),
         objective: Objective::SpectrumL1 { recipe: InverterRecipe::Correction, knee: None },
@@ -228,7 +228,8 @@ fn training<T: Task + 'static>(task: T, session: Session<T::Model>, device: &Dev
 
 impl<T: Task> Work for Training<T> {
     fn step(&mut self) {
-        self.last = self.session.advance(&mut self.task).map(|(terms, _)| terms).unwrap_or_default();
+        let advanced = self.session.advance(&mut self.task).expect("the files stay as they are");
+        self.last = advanced.map(|(terms, _)| terms).unwrap_or_default();
     }
 
     fn value(&self) -> Option<f64> {

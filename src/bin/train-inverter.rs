@@ -136,10 +136,11 @@ fn main() -> ExitCode {
             config,
             |config, device| {
                 let standardizer = (recipe == InverterRecipe::Correction).then_some(&sets.standardizer);
-                let train = PairDataset::load(&sets.train, standardizer)?;
-                let test = PairDataset::load(&sets.test, standardizer)?;
+                let mut room = args.run.room();
+                let train = PairDataset::load(&sets.train, standardizer, &mut room)?;
+                let test = PairDataset::load(&sets.test, standardizer, &mut room)?;
                 let fresh = model.init(config.seed, &device.clone().autodiff());
-                let task = InverterTask::new(train, test, &batch, bin_weights(features, knee), config.seed, device);
+                let task = InverterTask::new(train, test, &batch, bin_weights(features, knee), config.seed, device)?;
                 Ok((fresh, task))
             },
         )

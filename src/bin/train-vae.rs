@@ -164,8 +164,9 @@ fn main() -> ExitCode {
             standardizer.clone(),
             config,
             |config, device| {
-                let train = SegmentDataset::load(&sets.train, &standardizer, batch.frames)?;
-                let test = SegmentDataset::load(&sets.test, &standardizer, batch.frames)?;
+                let mut room = args.run.room();
+                let train = SegmentDataset::load(&sets.train, &standardizer, batch.frames, &mut room)?;
+                let test = SegmentDataset::load(&sets.test, &standardizer, batch.frames, &mut room)?;
                 cli::say(format_args!(
                     "segments: {} to train on, {} to test on",
                     train.items().len(),
@@ -173,7 +174,7 @@ fn main() -> ExitCode {
                 ));
                 let (seed, std) = (config.seed, standardizer.std);
                 let fresh = model.init(seed, &device.clone().autodiff());
-                let task = VaeTask::new(train, test, objective, batch.size, model.latents(), std, seed, device);
+                let task = VaeTask::new(train, test, objective, batch.size, model.latents(), std, seed, device)?;
                 Ok((fresh, task))
             },
         )

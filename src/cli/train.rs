@@ -14,7 +14,7 @@ use indicatif::ProgressBar;
 use super::interrupts::Interrupts;
 use super::{progress, require_within, say};
 use crate::beside::write_beside;
-use crate::data::{FeatureSet, Standardizer};
+use crate::data::{FeatureSet, Room, Standardizer};
 use crate::device::{self, DeviceChoice};
 use crate::run::{About, Checkpoint, NamedTensors, Origin, RunConfig, RunDir, load_parameters};
 use crate::train::{Limits, Outcome, Report, Session, Task, fit};
@@ -77,6 +77,9 @@ pub struct TrainFlags {
     /// has those of a run.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Memory for the features of both folders, in GB; what does not fit is read from the files for each batch.
+    #[arg(long, default_value_t = 2.0, value_name = "GB")]
+    pub data_memory: f64,
     #[command(flatten)]
     pub compute: DeviceFlags,
 }
@@ -101,6 +104,7 @@ impl TrainFlags {
     pub fn open_sets(&self) -> Result<Sets> {
         Interrupts::catch()?;
         self.max_hours.map_or(Ok(()), |hours| require_within("--max-hours", hours, 0.0..=1e6))?;
+        require_within("--data-memory", self.data_memory, 0.0..=1e6)?;
         device::limit_threads(self.compute.threads)?; // before anything runs in parallel
         let (train, test) = (FeatureSet::open(&self.train_dir)?, FeatureSet::open(&self.test_dir)?);
         crate::data::require_same(train.config(), test.config(), &self.train_dir, &self.test_dir)?;
@@ -135,6 +139,11 @@ impl TrainFlags {
         }
         let (checkpoint, _) = Checkpoint::with_model(from)?;
         Ok((Some(checkpoint.origin(from)), checkpoint.about.standardizer))
+    }
+
+    /// What `--data-memory` says.
+    pub fn room(&self) -> Room {
+        Room::of((self.data_memory * 1e9) as u64)
     }
 
     /// Continues the run in LOGDIR or starts one, and trains it to `steps`.

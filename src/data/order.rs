@@ -1,20 +1,37 @@
 //! The order of training items as a function of the seed: endless epochs, each shuffled anew, batches that always fill.
 
+use std::ops::Range;
+
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::random;
 
-/// A stretch of one file.
+/// A stretch of one file, in few bytes: an epoch of 100 hours has two million.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {
     /// Index of the file in its set.
-    pub file: usize,
+    pub file: u32,
     /// First frame.
-    pub start: usize,
+    pub start: u32,
     /// Number of frames.
-    pub frames: usize,
+    pub frames: u32,
+}
+
+impl Item {
+    /// # Panics
+    /// If a number is beyond `u32`.
+    pub fn new(file: usize, start: usize, frames: usize) -> Self {
+        let [file, start, frames] = [file, start, frames]
+            .map(|number| number.try_into().expect("sets are checked for this when they are opened"));
+        Self { file, start, frames }
+    }
+
+    /// Its frames.
+    pub fn range(self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.frames as usize
+    }
 }
 
 /// Where a sampler stands: so many items of this epoch are used.
@@ -86,14 +103,14 @@ mod tests {
     fn sampler() -> Sampler {
         Sampler::new(3, |rng| {
             let offset = rng.random_range(0..5);
-            (0..7).map(|file| Item { file, start: offset, frames: 4 }).collect()
+            (0..7).map(|file| Item::new(file, offset, 4)).collect()
         })
     }
 
     #[test]
     fn batches_always_fill_and_an_epoch_uses_each_item_once() {
         let mut sampler = sampler();
-        let mut files: Vec<usize> = (0..7).flat_map(|_| sampler.next_batch(5)).map(|item| item.file).collect();
+        let mut files: Vec<u32> = (0..7).flat_map(|_| sampler.next_batch(5)).map(|item| item.file).collect();
         assert_eq!(files.len(), 35);
         for epoch in files.chunks_mut(7) {
             epoch.sort();

@@ -3,29 +3,32 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use ndarray::{Array2, s};
+use ndarray::Array2;
 use rand::Rng;
-use rayon::prelude::*;
 
-use super::{FeatureSet, Item, LinearEstimate, Sampler, Standardizer};
+use super::spectra::Spectra;
+use super::{Dataset, FeatureSet, Item, LinearEstimate, Room, Sampler, Standardizer};
 use crate::Result;
-use crate::features::FeatureFile;
+use crate::features::Spectrum;
 use crate::nn::Lengths;
 
-/// Input and target of every file of a set, in memory: 0.9 GB for an hour at the default settings.
+/// Log-mel and log spectra of every file of a set: 0.9 GB for an hour at the default settings.
 pub struct PairDataset {
-    /// Of each file, for people.
-    names: Vec<String>,
-    pairs: Vec<Pair>,
+    spectra: Spectra,
+    lengths: Vec<usize>,
+    /// Mels and bins.
+    widths: [usize; 2],
     /// How inputs are standardised, and what the network corrects, if it does.
     correction: Option<(Standardizer, LinearEstimate)>,
 }
 
-struct Pair {
-    /// The network's input, `[frames, mels]`.
-    input: Array2<f32>,
-    /// What it is to predict, `[frames, bins]`, ln power: the spectrum, or the spectrum less its estimate.
-    target: Array2<f32>,
+/// A padded batch in the memory of the CPU, all of it `[batch, frames, ...]`.
+pub struct PairValues {
+    input: TensorData,
+    /// What the network is to predict, if that is not the spectrum itself.
+    target: Option<TensorData>,
+    spectrum: TensorData,
+    lengths: Vec<usize>,
 }
 
 /// A padded batch.
@@ -34,63 +37,49 @@ pub struct PairBatch {
     pub input: Tensor<3>,
     /// What the network is to predict, `[batch, frames, bins]`.
     pub target: Tensor<3>,
+    /// Linear ln power, `[batch, frames, bins]`: the target itself, or what it and the estimate that it corrects add up to.
+    pub spectrum: Tensor<3>,
     /// Real frames of each item; what lies beyond is zero.
     pub lengths: Lengths,
 }
 
 impl PairDataset {
-    /// Reads every file. With `standardizer` the inputs are standardised and the targets are what corrects the estimate of
-    /// [`LinearEstimate`]; without it, inputs are raw log-mels and targets the spectra themselves.
+    /// Reads as many files as there is `room` for. With `standardizer` the inputs are standardised and the targets are what
+    /// corrects the estimate of [`LinearEstimate`]; without it, inputs are raw log-mels and targets the spectra themselves.
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub fn load(set: &FeatureSet, standardizer: Option<&Standardizer>) -> Result<Self> {
+    pub fn load(set: &FeatureSet, standardizer: Option<&Standardizer>, room: &mut Room) -> Result<Self> {
         let estimate = |by: &Standardizer| LinearEstimate::new(set.config()).map(|of| (by.clone(), of));
         let correction = standardizer.map(estimate).transpose()?;
-        let read = |path| -> Result<Pair> {
-            let (input, target) = FeatureFile::read_spectra(path)?;
-            Ok(match &correction {
-                Some((standardizer, estimate)) => {
-                    Pair { target: target - estimate.log_power(input.view()), input: standardizer.apply(input.view()) }
-                }
-                None => Pair { input, target },
-            })
-        };
-        let pairs = set.entries.par_iter().map(|entry| read(&entry.path)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { names: set.entries.iter().map(|entry| entry.name.clone()).collect(), pairs, correction })
-    }
-
-    /// The log-power spectrum `[frames, bins]` that `of_network`, a target or what was predicted for `item`, stands for.
-    pub fn spectrum(&self, item: Item, of_network: Array2<f32>) -> Array2<f32> {
-        let Some((standardizer, estimate)) = &self.correction else { return of_network };
-        let input = self.pairs[item.file].input.slice(s![item.start..item.start + item.frames, ..]);
-        of_network + estimate.log_power(standardizer.undo(input).view())
+        let spectra = Spectra::open(set.entries.iter().collect(), &[Spectrum::Logmel, Spectrum::Logspec], room)?;
+        let (lengths, widths) = (spectra.lengths(), [set.config().n_filterbank, set.config().bins()]);
+        Ok(Self { spectra, lengths, widths, correction })
     }
 
     /// All files as pieces of at most `longest` frames, one after the other.
     pub fn items(&self, longest: usize) -> Vec<Item> {
-        let pieces = |(file, pair): (usize, &Pair)| {
-            let frames = pair.input.nrows();
+        let pieces = |(file, &frames): (usize, &usize)| {
             let starts = (0..frames).step_by(longest);
-            starts.map(move |start| Item { file, start, frames: longest.min(frames - start) }).collect::<Vec<_>>()
+            starts.map(move |start| Item::new(file, start, longest.min(frames - start))).collect::<Vec<_>>()
         };
-        self.pairs.iter().enumerate().flat_map(pieces).collect()
+        self.lengths.iter().enumerate().flat_map(pieces).collect()
     }
 
     /// Epochs of crops of `crop_frames` frames at random offsets, or of whole files if it is 0. Files shorter than a crop come
     /// whole.
     pub fn sampler(&self, seed: u64, crop_frames: usize) -> Sampler {
-        let lengths: Vec<usize> = self.pairs.iter().map(|pair| pair.input.nrows()).collect();
+        let lengths = self.lengths.clone();
         Sampler::new(seed, move |rng| {
             let mut items = Vec::new();
             for (file, &frames) in lengths.iter().enumerate() {
                 if crop_frames == 0 || frames <= crop_frames {
-                    items.push(Item { file, start: 0, frames });
+                    items.push(Item::new(file, 0, frames));
                     continue;
                 }
                 let offset = rng.random_range(0..crop_frames.min(frames - crop_frames + 1));
                 let starts = (offset..=frames - crop_frames).step_by(crop_frames);
-                items.extend(starts.map(|start| Item { file, start, frames: crop_frames }));
+                items.extend(starts.map(|start| Item::new(file, start, crop_frames)));
             }
             items
         })
@@ -98,25 +87,69 @@ impl PairDataset {
 
     /// The names of the files that items are of, each once.
     pub fn names(&self, items: &[Item]) -> BTreeSet<String> {
-        items.iter().map(|item| self.names[item.file].clone()).collect()
+        self.spectra.names(items)
     }
+}
+
+impl Dataset for PairDataset {
+    type Batch = PairValues;
 
     /// The items padded to the longest of them.
-    pub fn batch(&self, items: &[Item], device: &Device) -> PairBatch {
-        let frames = items.iter().map(|item| item.frames).max().expect("a batch has at least one item");
-        let gather = |of: &dyn Fn(&Pair) -> &Array2<f32>| {
-            let width = of(&self.pairs[0]).ncols();
-            let mut values: Vec<f32> = Vec::with_capacity(items.len() * frames * width);
-            for item in items {
-                values.extend(of(&self.pairs[item.file]).slice(s![item.start..item.start + item.frames, ..]).iter());
-                values.resize(values.len() + (frames - item.frames) * width, 0.0f32);
+    fn batch(&self, items: &[Item]) -> Result<PairValues> {
+        let lengths: Vec<usize> = items.iter().map(|item| item.frames as usize).collect();
+        let frames = lengths.iter().copied().max().expect("a batch has at least one item");
+        let [mels, bins] = self.widths;
+        let mut input = Padded::new(items.len(), frames, mels);
+        let mut target = self.correction.as_ref().map(|_| Padded::new(items.len(), frames, bins));
+        let mut spectrum = Padded::new(items.len(), frames, bins);
+        for &item in items {
+            let [logmel, logspec] = self.spectra.read(item)?;
+            match (&self.correction, &mut target) {
+                (Some((standardizer, estimate)), Some(target)) => {
+                    target.push(&(&logspec - &estimate.log_power(logmel.view())));
+                    input.push(&standardizer.apply(logmel.view()));
+                }
+                _ => input.push(&logmel),
             }
-            Tensor::from_data(TensorData::new(values, [items.len(), frames, width]), device)
-        };
-        PairBatch {
-            input: gather(&|pair| &pair.input),
-            target: gather(&|pair| &pair.target),
-            lengths: Lengths::new(items.iter().map(|item| item.frames).collect(), frames, device),
+            spectrum.push(&logspec);
         }
+        let (input, target, spectrum) = (input.data(), target.map(Padded::data), spectrum.data());
+        Ok(PairValues { input, target, spectrum, lengths })
+    }
+}
+
+impl PairValues {
+    /// The batch on a device.
+    pub fn on(self, device: &Device) -> PairBatch {
+        let frames = self.input.shape()[1];
+        let spectrum = Tensor::from_data(self.spectrum, device);
+        PairBatch {
+            input: Tensor::from_data(self.input, device),
+            target: self.target.map_or_else(|| spectrum.clone(), |target| Tensor::from_data(target, device)),
+            spectrum,
+            lengths: Lengths::new(self.lengths, frames, device),
+        }
+    }
+}
+
+/// Items of up to `frames` frames, one after the other, with zeros to fill them.
+struct Padded {
+    values: Vec<f32>,
+    shape: [usize; 3],
+}
+
+impl Padded {
+    fn new(items: usize, frames: usize, width: usize) -> Self {
+        Self { values: Vec::with_capacity(items * frames * width), shape: [items, frames, width] }
+    }
+
+    fn push(&mut self, item: &Array2<f32>) {
+        let [_, frames, width] = self.shape;
+        self.values.extend(item);
+        self.values.resize(self.values.len() + (frames - item.nrows()) * width, 0.0);
+    }
+
+    fn data(self) -> TensorData {
+        TensorData::new(self.values, self.shape)
     }
 }

@@ -2,52 +2,49 @@
 
 use std::collections::BTreeSet;
 
-use burn::tensor::{Device, Tensor, TensorData};
-use ndarray::{Array2, ArrayView2, s};
+use burn::tensor::TensorData;
+use ndarray::{Array2, ArrayView2};
 use rand::Rng;
-use rayon::prelude::*;
 
-use super::{FeatureSet, Item, Sampler, Standardizer};
-use crate::features::FeatureFile;
+use super::spectra::Spectra;
+use super::{Dataset, FeatureSet, Item, Room, Sampler, Standardizer};
+use crate::features::Spectrum;
 use crate::{Error, Result};
 
-/// The standardised log-mel spectrograms of a set, in memory, cut into segments on demand.
+/// The log-mel spectrograms of a set, cut into standardised segments on demand.
 pub struct SegmentDataset {
-    /// Of each file, for people.
-    names: Vec<String>,
-    spectra: Vec<Array2<f32>>,
+    spectra: Spectra,
+    lengths: Vec<usize>,
+    standardizer: Standardizer,
     segment_frames: usize,
 }
 
 impl SegmentDataset {
-    /// Reads the log-mels of every file that holds at least one segment.
+    /// Of every file that holds at least one segment; reads as many of them as there is `room` for.
     ///
     /// # Errors
     /// If a file cannot be read or every file is shorter than a segment.
-    pub fn load(set: &FeatureSet, standardizer: &Standardizer, segment_frames: usize) -> Result<Self> {
-        let long_enough = set.entries.par_iter().filter(|entry| entry.meta.frames as usize >= segment_frames);
-        let (names, spectra): (Vec<_>, Vec<_>) = long_enough
-            .map(|entry| Ok((entry.name.clone(), standardizer.apply(FeatureFile::read_logmel(&entry.path)?.0.view()))))
-            .collect::<Result<Vec<_>>>()?
-            .into_iter()
-            .unzip();
-        if spectra.is_empty() {
+    pub fn load(set: &FeatureSet, standardizer: &Standardizer, segment_frames: usize, room: &mut Room) -> Result<Self> {
+        let long_enough: Vec<_> =
+            set.entries.iter().filter(|entry| entry.meta.frames as usize >= segment_frames).collect();
+        if long_enough.is_empty() {
             let message = format!("every file is shorter than one segment of {segment_frames} frames");
             return Err(Error::file(&set.root, message));
         }
-        Ok(Self { names, spectra, segment_frames })
+        let spectra = Spectra::open(long_enough, &[Spectrum::Logmel], room)?;
+        let (lengths, standardizer) = (spectra.lengths(), standardizer.clone());
+        Ok(Self { spectra, lengths, standardizer, segment_frames })
     }
 
     /// The segments of all files, one after the other, from frame 0; tails shorter than a segment are left out.
     pub fn items(&self) -> Vec<Item> {
-        let lengths = self.spectra.iter().map(|spectrum| spectrum.nrows());
-        lengths.enumerate().flat_map(|(file, frames)| items_of(file, frames, 0, self.segment_frames)).collect()
+        let lengths = self.lengths.iter().enumerate();
+        lengths.flat_map(|(file, &frames)| items_of(file, frames, 0, self.segment_frames)).collect()
     }
 
     /// Epochs of segments that begin at a random offset in each file, new in each epoch.
     pub fn sampler(&self, seed: u64) -> Sampler {
-        let lengths: Vec<usize> = self.spectra.iter().map(|spectrum| spectrum.nrows()).collect();
-        let segment = self.segment_frames;
+        let (lengths, segment) = (self.lengths.clone(), self.segment_frames);
         Sampler::new(seed, move |rng| {
             let files = lengths.iter().enumerate();
             files
@@ -61,27 +58,28 @@ impl SegmentDataset {
 
     /// The names of the files that items are of, each once.
     pub fn names(&self, items: &[Item]) -> BTreeSet<String> {
-        items.iter().map(|item| self.names[item.file].clone()).collect()
+        self.spectra.names(items)
     }
+}
 
-    /// # Shapes
+impl Dataset for SegmentDataset {
     /// `[items, segment_frames, mels]`
-    pub fn batch(&self, items: &[Item], device: &Device) -> Tensor<3> {
-        let mels = self.spectra[0].ncols();
+    type Batch = TensorData;
+
+    fn batch(&self, items: &[Item]) -> Result<TensorData> {
+        let mels = self.standardizer.mean.len();
         let mut values: Vec<f32> = Vec::with_capacity(items.len() * self.segment_frames * mels);
-        for item in items {
-            values.extend(self.spectra[item.file].slice(s![item.start..item.start + item.frames, ..]).iter());
+        for &item in items {
+            let [logmel] = self.spectra.read(item)?;
+            values.extend(&self.standardizer.apply(logmel.view()));
         }
-        Tensor::from_data(TensorData::new(values, [items.len(), self.segment_frames, mels]), device)
+        Ok(TensorData::new(values, [items.len(), self.segment_frames, mels]))
     }
 }
 
 fn items_of(file: usize, frames: usize, offset: usize, segment: usize) -> impl Iterator<Item = Item> {
-    (offset..(frames + 1).saturating_sub(segment)).step_by(segment).map(move |start| Item {
-        file,
-        start,
-        frames: segment,
-    })
+    let starts = (offset..(frames + 1).saturating_sub(segment)).step_by(segment);
+    starts.map(move |start| Item::new(file, start, segment))
 }
 
 /// A whole spectrogram as segments that begin every `hop` frames; the last one is filled by repeating the last frame.

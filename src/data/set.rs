@@ -58,7 +58,9 @@ impl FeatureSet {
         if let Some(error) = found.unreadable.into_iter().next() {
             return Err(error);
         }
-        let entries = found.files.into_par_iter().map(|name| read_entry(root, &name)).collect::<Result<Vec<_>>>()?;
+        let known = FeatureFile::read_meta(&root.join(&found.files[0]))?.config;
+        let entry = |name: PathBuf| read_entry(root, &name, &known);
+        let entries = found.files.into_par_iter().map(entry).collect::<Result<Vec<_>>>()?;
         let set = Self { root: root.to_path_buf(), entries };
         for entry in &set.entries {
             require_same(set.config(), &entry.meta.config, &set.entries[0].path, &entry.path)?;
@@ -116,9 +118,9 @@ pub(crate) fn require_same(one: &FeatureConfig, other: &FeatureConfig, of_one: &
     )))
 }
 
-fn read_entry(root: &Path, name: &Path) -> Result<FeatureEntry> {
+fn read_entry(root: &Path, name: &Path, known: &FeatureConfig) -> Result<FeatureEntry> {
     let path = root.join(name);
-    let meta = FeatureFile::read_meta(&path)?;
+    let meta = FeatureFile::read_meta_like(&path, known)?;
     let name = name.to_string_lossy().replace('\\', "/");
     Ok(FeatureEntry { path, name, meta })
 }

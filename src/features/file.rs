@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView1, ShapeBuilder};
 use ndarray_npy::NpzWriter;
 
 use super::npy::{Kind, Npz, RawArray};
-use super::{Contents, FeatureMeta, Features, VERSION};
+use super::{Contents, FeatureConfig, FeatureMeta, Features, VERSION};
 use crate::beside::write_beside;
 use crate::{Error, Result};
 
@@ -28,7 +28,7 @@ pub fn is_features(path: &Path) -> bool {
 /// | `meta` | u8 | a [`FeatureMeta`] in JSON |
 pub struct FeatureFile;
 
-const KIND: Kind = Kind { what: "a feature file", fix: "extract the features again, with all arrays" };
+pub(super) const KIND: Kind = Kind { what: "a feature file", fix: "extract the features again, with all arrays" };
 
 impl FeatureFile {
     /// Writes `features` beside `path`, then renames, so that no half file is ever seen.
@@ -70,14 +70,14 @@ impl FeatureFile {
     /// values, or if an array does not have the shape its description says.
     pub fn read(path: &Path) -> Result<Features> {
         let mut npz = Npz::open(path, KIND)?;
-        let meta = meta(&mut npz, path)?;
+        let meta = meta(&mut npz, path, None)?;
         let len = meta.trim_end.checked_sub(meta.trim_start).and_then(|len| usize::try_from(len).ok());
         let (shape, found) = (len.map(|len| vec![len]), npz.shape("au")?);
         if shape.as_ref() != Some(&found) {
             return Err(wrong_shape(path, "au", &found, &format!("{shape:?}")));
         }
         let au = npz.floats("au")?;
-        finite(path, "au", &au.values)?;
+        finite(path, "au", &au.values, 0)?;
         let logspec = matrix(&mut npz, path, "logspec", meta.frames, meta.config.bins())?;
         let logmel = matrix(&mut npz, path, "logmel", meta.frames, meta.config.n_filterbank)?;
         Ok(Features { au: au.values, logspec, logmel, meta })
@@ -88,7 +88,12 @@ impl FeatureFile {
     /// # Errors
     /// As [`read`](Self::read), for what it reads.
     pub fn read_meta(path: &Path) -> Result<FeatureMeta> {
-        meta(&mut Npz::open(path, KIND)?, path)
+        meta(&mut Npz::open(path, KIND)?, path, None)
+    }
+
+    /// As [`read_meta`](Self::read_meta), quicker where the settings are `known`: those of a file that was read before.
+    pub(crate) fn read_meta_like(path: &Path, known: &FeatureConfig) -> Result<FeatureMeta> {
+        meta(&mut Npz::open(path, KIND)?, path, Some(known))
     }
 
     /// The log-mel spectrum, `[frames, n_filterbank]`, and the linear log-power spectrum, `[frames, n_fft / 2 + 1]`.
@@ -97,7 +102,7 @@ impl FeatureFile {
     /// As [`read`](Self::read), for what it reads.
     pub fn read_spectra(path: &Path) -> Result<(Array2<f32>, Array2<f32>)> {
         let mut npz = Npz::open(path, KIND)?;
-        let meta = meta(&mut npz, path)?;
+        let meta = meta(&mut npz, path, None)?;
         let logspec = matrix(&mut npz, path, "logspec", meta.frames, meta.config.bins())?;
         let logmel = matrix(&mut npz, path, "logmel", meta.frames, meta.config.n_filterbank)?;
         Ok((logmel, logspec))
@@ -109,34 +114,39 @@ impl FeatureFile {
     /// As [`read`](Self::read), for what it reads.
     pub fn read_logmel(path: &Path) -> Result<(Array2<f32>, FeatureMeta)> {
         let mut npz = Npz::open(path, KIND)?;
-        let meta = meta(&mut npz, path)?;
+        let meta = meta(&mut npz, path, None)?;
         let logmel = matrix(&mut npz, path, "logmel", meta.frames, meta.config.n_filterbank)?;
         Ok((logmel, meta))
     }
 }
 
-fn meta(npz: &mut Npz, path: &Path) -> Result<FeatureMeta> {
+fn meta(npz: &mut Npz, path: &Path, known: Option<&FeatureConfig>) -> Result<FeatureMeta> {
     let json = npz.bytes("meta")?.values;
+    let read = serde_json::from_slice(&json);
     // The version first: a newer layout may well lack fields or have others.
-    let version = serde_json::from_slice(&json).ok().and_then(|v: serde_json::Value| v.get("version")?.as_u64());
+    let version = match &read {
+        Ok(FeatureMeta { version, .. }) => Some(u64::from(*version)),
+        Err(_) => serde_json::from_slice(&json).ok().and_then(|v: serde_json::Value| v.get("version")?.as_u64()),
+    };
     if let Some(newer) = version.filter(|&version| version > u64::from(VERSION)) {
         return Err(Error::file(
             path,
             format!("has layout {newer}; this program reads up to {VERSION}: use a newer one"),
         ));
     }
-    let meta: FeatureMeta = serde_json::from_slice(&json).map_err(|e| {
+    let meta = read.map_err(|e| {
         Error::file(path, format!("array meta is not a description of features ({e}): extract them again"))
     })?;
-    meta.config.validate().map_err(|error| Error::file(path, error))?;
+    // To validate is to build the filterbank, which for a folder of files takes longer than to read them.
+    if known != Some(&meta.config) {
+        meta.config.validate().map_err(|error| Error::file(path, error))?;
+    }
     if meta.frames == 0 {
         return Err(Error::file(path, "holds no frames: extract it again"));
     }
     // What is believed without reading the spectra: that so many frames are there, and what they add up to.
-    let (shape, bands) = (npz.shape("logmel")?, meta.config.n_filterbank);
-    if shape.iter().map(|&n| n as u64).ne([meta.frames, bands as u64]) {
-        return Err(wrong_shape(path, "logmel", &shape, &format!("[{}, {bands}]", meta.frames)));
-    }
+    let bands = meta.config.n_filterbank;
+    require_shape(npz, path, "logmel", meta.frames, bands)?;
     let wrong = if !meta.bands.finite {
         "values that are not finite".to_string()
     } else if !is_gain(meta.gain) {
@@ -165,24 +175,33 @@ fn sums_are_possible(meta: &FeatureMeta) -> bool {
         && bands.sum_sq.iter().all(|sum| (0.0..=most * LARGEST).contains(sum))
 }
 
-/// The array `name` in standard layout, once it has the shape `[frames, columns]` and all its values are finite.
-fn matrix(npz: &mut Npz, path: &Path, name: &str, frames: u64, columns: usize) -> Result<Array2<f32>> {
-    // The header's word is held against the description before anything is unpacked.
+/// Holds the word of the header of the array `name` against the description.
+pub(super) fn require_shape(npz: &mut Npz, path: &Path, name: &str, frames: u64, columns: usize) -> Result<()> {
     let shape = npz.shape(name)?;
     if shape.iter().map(|&n| n as u64).ne([frames, columns as u64]) {
         return Err(wrong_shape(path, name, &shape, &format!("[{frames}, {columns}]")));
     }
-    let RawArray { fortran_order, values, .. } = npz.floats(name)?;
-    finite(path, name, &values)?;
+    Ok(())
+}
+
+/// The array `name` in standard layout, once it has the shape `[frames, columns]` and all its values are finite.
+pub(super) fn matrix(npz: &mut Npz, path: &Path, name: &str, frames: u64, columns: usize) -> Result<Array2<f32>> {
+    require_shape(npz, path, name, frames, columns)?; // before anything is unpacked
+    let RawArray { fortran_order, values, shape } = npz.floats(name)?;
+    finite(path, name, &values, 0)?;
     let array = Array2::from_shape_vec((shape[0], shape[1]).set_f(fortran_order), values)
         .expect("the reader checked that the values fill the shape");
     Ok(if fortran_order { array.as_standard_layout().into_owned() } else { array })
 }
 
-fn finite(path: &Path, name: &str, values: &[f32]) -> Result<()> {
+/// Fails at the first of `values`, which follow `before` others in the array `name`, that is not finite.
+pub(super) fn finite(path: &Path, name: &str, values: &[f32], before: usize) -> Result<()> {
     match values.iter().position(|x| !x.is_finite()) {
         None => Ok(()),
-        Some(at) => Err(Error::file(path, format!("array {name}: value {at} is {}: extract it again", values[at]))),
+        Some(at) => {
+            let (value, at) = (values[at], before + at);
+            Err(Error::file(path, format!("array {name}: value {at} is {value}: extract it again")))
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod config;
 pub mod corpus;
 mod extract;
 mod file;
+mod frames;
 pub mod manifest;
 pub(crate) mod npy;
 
@@ -11,6 +12,7 @@ pub use config::FeatureConfig;
 pub use extract::FeatureExtractor;
 pub(crate) use file::is_gain;
 pub use file::{FEATURE_SUFFIX, FeatureFile, is_features};
+pub use frames::{FrameReader, Spectrum};
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};

@@ -3,9 +3,10 @@
 //! Only what feature files need: little-endian f32 and bytes, in C or Fortran order, stored or deflated. Sizes are held
 //! against the bytes that are there before anything is reserved.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use ndarray::{Array2, ShapeBuilder};
 use zip::read::ZipFile;
@@ -35,8 +36,21 @@ pub(crate) struct Kind {
 pub(crate) struct Npz {
     path: PathBuf,
     kind: Kind,
-    file_len: u64,
+    stamp: Stamp,
     archive: ZipArchive<BufReader<File>>,
+}
+
+/// By which a file is known to be as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub len: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    pub fn of(metadata: &Metadata) -> Self {
+        Self { len: metadata.len(), modified: metadata.modified().ok() }
+    }
 }
 
 /// What stands in front of an array's values.
@@ -67,10 +81,16 @@ impl Npz {
     pub fn open(path: &Path, kind: Kind) -> Result<Npz> {
         require_regular(path)?;
         let file = File::open(path).map_err(Error::io(path))?;
-        let file_len = file.metadata().map_err(Error::io(path))?.len();
-        let archive = ZipArchive::new(BufReader::with_capacity(1 << 16, file))
+        let stamp = Stamp::of(&file.metadata().map_err(Error::io(path))?);
+        // Small: it serves the directory and headers, here and there in the file. Values are read past it.
+        let archive = ZipArchive::new(BufReader::with_capacity(1 << 12, file))
             .map_err(|e| Error::file(path, format!("is not {} (an .npz archive): {e}", kind.what)))?;
-        Ok(Npz { path: path.to_path_buf(), kind, file_len, archive })
+        Ok(Npz { path: path.to_path_buf(), kind, stamp, archive })
+    }
+
+    /// Of the file when it was opened.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
     }
 
     /// The array `name` of little-endian f32.
@@ -106,18 +126,26 @@ impl Npz {
         self.entry::<4>(name, &["<f4"]).map(|entry| entry.header.shape)
     }
 
+    /// Where the first value of the f32 array `name` lies in the file if the others follow it there row by row: `None` of a
+    /// deflated array and one in columns.
+    pub fn start(&mut self, name: &str) -> Result<Option<u64>> {
+        let Entry { source, header, there } = self.entry::<4>(name, &["<f4"])?;
+        let plain = source.compression() == CompressionMethod::Stored && !header.fortran_order;
+        Ok(plain.then(|| source.data_start() + source.size() - there))
+    }
+
     fn array<T, const N: usize>(
         &mut self,
         name: &str,
         types: &[&str],
         decode: impl Fn([u8; N]) -> T,
     ) -> Result<RawArray<T>> {
-        let (path, file_len) = (self.path.clone(), self.file_len);
+        let (path, file_len) = (self.path.clone(), self.stamp.len);
         let damaged = |what: &dyn std::fmt::Display| Error::file(&path, format!("array {name}: {what}"));
         let Entry { mut source, header, there } = self.entry::<N>(name, types)?;
         // A deflated array may yet prove shorter than its directory entry says: it grows as the bytes arrive.
         let mut values = Vec::with_capacity((there.min(file_len) as usize) / N);
-        let mut buffer = [0; 1 << 14];
+        let mut buffer = vec![0; 1 << 16];
         loop {
             // Reading on to the end makes the archive's checksum be verified.
             let filled = fill(&mut source, &mut buffer).map_err(|e| damaged(&e))?;
@@ -145,7 +173,7 @@ impl Npz {
         };
         let ratio = if entry.compression() == CompressionMethod::Stored { 1 } else { MAX_DEFLATE_RATIO };
         let packed = entry.compressed_size();
-        if packed > self.file_len || entry.size() > packed.saturating_mul(ratio) {
+        if packed > self.stamp.len || entry.size() > packed.saturating_mul(ratio) {
             return Err(damaged(&"claims to be larger than the file"));
         }
         if entry.size() > LARGE && entry.size() / MAX_LARGE_RATIO > packed {

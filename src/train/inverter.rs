@@ -8,7 +8,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::Array2;
 
 use super::task::{Evaluation, Task, Terms, joined};
-use crate::data::{Item, PairBatch, PairDataset, Position, Sampler};
+use crate::Result;
+use crate::data::{Dataset, Item, Loader, PairBatch, PairDataset, Position, loader_threads};
 use crate::features::FeatureConfig;
 use crate::kernels;
 use crate::models::Cbhg;
@@ -18,16 +19,14 @@ use crate::run::BatchConfig;
 const LONGEST: usize = 1000;
 
 /// Frames drawn at an evaluation.
-const DRAWN: usize = 300;
+const DRAWN: u32 = 300;
 
 /// Trains a [`Cbhg`] to predict linear log-power spectra.
 ///
 /// The loss is the weighted mean absolute error over real frames and bins, in nats of power; `l1` is that without weights.
 pub struct InverterTask {
-    train: PairDataset,
-    test: PairDataset,
-    sampler: Sampler,
-    batch_size: usize,
+    train: Loader<PairDataset>,
+    test: Arc<PairDataset>,
     weights: Arc<[f32]>,
     last: Vec<Item>,
     device: Device,
@@ -35,6 +34,9 @@ pub struct InverterTask {
 
 impl InverterTask {
     /// `device` without autodiff; `batch.frames` 0 trains on whole utterances; `weights` of the bins in the loss.
+    ///
+    /// # Errors
+    /// If the system gives no threads to load data with.
     pub fn new(
         train: PairDataset,
         test: PairDataset,
@@ -42,18 +44,19 @@ impl InverterTask {
         weights: Vec<f32>,
         seed: u64,
         device: &Device,
-    ) -> Self {
+    ) -> Result<Self> {
         let sampler = train.sampler(seed, batch.frames);
-        let weights = weights.into();
-        Self { train, test, sampler, batch_size: batch.size, weights, last: Vec::new(), device: device.clone() }
+        let train = Loader::new(train, sampler, batch.size, loader_threads())?;
+        Ok(Self { train, test: Arc::new(test), weights: weights.into(), last: Vec::new(), device: device.clone() })
     }
 
     /// The beginning of a test item: its spectrum above the prediction.
-    fn picture(&self, model: &Cbhg, item: Item) -> Vec<Array2<f32>> {
+    fn picture(&self, model: &Cbhg, item: Item) -> Result<Vec<Array2<f32>>> {
         let item = Item { frames: item.frames.min(DRAWN), ..item };
-        let batch = self.test.batch(&[item], &self.device);
-        let output = model.forward(batch.input.clone(), &batch.lengths);
-        [batch.target, output].map(|of_network| self.test.spectrum(item, joined(of_network))).into()
+        let batch = self.test.batch(&[item])?.on(&self.device);
+        let output = model.forward(batch.input, &batch.lengths);
+        let corrected = batch.spectrum.clone() - batch.target;
+        Ok([batch.spectrum, corrected + output].map(joined).into())
     }
 }
 
@@ -82,22 +85,23 @@ fn error(output: Tensor<3>, batch: &PairBatch, weights: &Arc<[f32]>) -> Tensor<1
 impl Task for InverterTask {
     type Model = Cbhg;
 
-    fn train_loss(&mut self, model: &mut Cbhg, _step: u64) -> Terms {
-        self.last = self.sampler.next_batch(self.batch_size);
-        let batch = self.train.batch(&self.last, &self.device);
+    fn train_loss(&mut self, model: &mut Cbhg, _step: u64) -> Result<Terms> {
+        let (items, batch) = self.train.next_batch()?;
+        self.last = items;
+        let batch = batch.on(&self.device);
         let loss = error(model.forward_train(batch.input.clone(), &batch.lengths), &batch, &self.weights);
-        Terms { reported: vec![("total", loss.clone().inner())], loss }
+        Ok(Terms { reported: vec![("total", loss.clone().inner())], loss })
     }
 
-    fn evaluate(&self, model: &Cbhg, stop: &AtomicUsize) -> Option<Evaluation> {
+    fn evaluate(&self, model: &Cbhg, stop: &AtomicUsize) -> Result<Option<Evaluation>> {
         let items = self.test.items(LONGEST);
         let even: Arc<[f32]> = vec![1.0; self.weights.len()].into();
         let (mut total, mut l1, mut frames) = (0.0, 0.0, 0);
-        for items in items.chunks(4) {
+        for batch in self.train.each(&self.test, &items, 4) {
             if stop.load(Ordering::Relaxed) != 0 {
-                return None;
+                return Ok(None);
             }
-            let batch = self.test.batch(items, &self.device);
+            let batch = batch?.on(&self.device);
             let output = model.forward(batch.input.clone(), &batch.lengths);
             let real = batch.lengths.valid_frames();
             for (sum, weights) in [(&mut total, &self.weights), (&mut l1, &even)] {
@@ -107,19 +111,19 @@ impl Task for InverterTask {
         }
         let mean = |sum| sum / frames as f64;
         let means = BTreeMap::from([("total".to_string(), mean(total)), ("l1".to_string(), mean(l1))]);
-        let pictures = vec![("pictures/prediction", self.picture(model, items[0]))];
-        Some(Evaluation { means, scalars: Vec::new(), pictures })
+        let pictures = vec![("pictures/prediction", self.picture(model, items[0])?)];
+        Ok(Some(Evaluation { means, scalars: Vec::new(), pictures }))
     }
 
     fn files(&self) -> BTreeSet<String> {
-        self.train.names(&self.last)
+        self.train.data().names(&self.last)
     }
 
     fn position(&self) -> Position {
-        self.sampler.position()
+        self.train.position()
     }
 
     fn seek(&mut self, position: Position) {
-        self.sampler.seek(position);
+        self.train.seek(position);
     }
 }

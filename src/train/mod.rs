@@ -10,6 +10,6 @@ mod vae;
 
 pub use adam::{Adam, ByName};
 pub use inverter::{InverterTask, bin_weights};
-pub use task::{Evaluation, Task, Term, Terms};
+pub use task::{Evaluation, Pictures, Task, Term, Terms};
 pub use trainer::{Limits, Outcome, Report, SKIPS_IN_A_ROW, Session, fit};
 pub use vae::VaeTask;

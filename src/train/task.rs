@@ -7,6 +7,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use ndarray::Array2;
 
+use crate::Result;
 use crate::data::Position;
 use crate::run::values;
 
@@ -16,11 +17,17 @@ pub trait Task {
     type Model: Module;
 
     /// Draws the next batch and computes its loss. Randomness comes from the seed and `step` alone.
-    fn train_loss(&mut self, model: &mut Self::Model, step: u64) -> Terms;
+    ///
+    /// # Errors
+    /// If the data cannot be read; the position stays before that batch.
+    fn train_loss(&mut self, model: &mut Self::Model, step: u64) -> Result<Terms>;
 
     /// What the whole test set gives for a model without autodiff; `None` if `stop`, which is looked at before each batch, was
     /// no longer zero.
-    fn evaluate(&self, model: &Self::Model, stop: &AtomicUsize) -> Option<Evaluation>;
+    ///
+    /// # Errors
+    /// If the data cannot be read.
+    fn evaluate(&self, model: &Self::Model, stop: &AtomicUsize) -> Result<Option<Evaluation>>;
 
     /// The names of the files of the last training batch.
     fn files(&self) -> BTreeSet<String>;
@@ -40,8 +47,11 @@ pub struct Evaluation {
     /// Further scalars, by TensorBoard tag.
     pub scalars: Vec<(String, f64)>,
     /// Spectrograms to be drawn below each other, `[frames, bins]`, by TensorBoard tag.
-    pub pictures: Vec<(&'static str, Vec<Array2<f32>>)>,
+    pub pictures: Pictures,
 }
+
+/// Spectrograms by TensorBoard tag.
+pub type Pictures = Vec<(&'static str, Vec<Array2<f32>>)>;
 
 /// The items of a batch, one after the other.
 ///

@@ -134,11 +134,20 @@ impl<M: Module> Session<M> {
     ///
     /// On the CPU a loss or gradients that are not finite change nothing but the count of skipped steps and the place in the
     /// data, and give `None`. Elsewhere looking at them would make the device wait for us at every step.
-    pub fn advance<T: Task<Model = M>>(&mut self, task: &mut T) -> Option<(Vec<Term>, Tensor<1>)> {
+    ///
+    /// # Errors
+    /// If the batch cannot be read: then nothing has changed.
+    pub fn advance<T: Task<Model = M>>(&mut self, task: &mut T) -> Result<Option<(Vec<Term>, Tensor<1>)>> {
         let step = self.about.step;
         let mut model = self.model.take().expect("only an update takes it");
         let before = model.clone(); // handles: training also moves buffers, such as a norm's running means
-        let terms = task.train_loss(&mut model, step);
+        let terms = match task.train_loss(&mut model, step) {
+            Ok(terms) => terms,
+            Err(error) => {
+                self.model = Some(before);
+                return Err(error);
+            }
+        };
         let gradients = ByName::of(&model, terms.loss.backward());
         let loss = terms.loss.inner();
         let rate = self.about.rate();
@@ -148,13 +157,13 @@ impl<M: Module> Session<M> {
             self.model = Some(before);
             self.about.trouble.skipped += 1;
             self.about.trouble.in_a_row += 1;
-            return None;
+            return Ok(None);
         }
         drop(before); // parameters are changed in place where nobody else holds them
         let norm = gradients.norm.clone();
         self.model = Some(self.adam.step(model, gradients, rate, step));
         self.about.trouble.in_a_row = 0;
-        Some((terms.reported, norm))
+        Ok(Some((terms.reported, norm)))
     }
 }
 
@@ -170,7 +179,8 @@ fn is_finite(number: &Tensor<1>) -> bool {
 /// the learning rate.
 ///
 /// # Errors
-/// [`Error::Diverged`] when that happens a second time (the checkpoints are untouched), [`Error::Io`] if the disk fails.
+/// [`Error::Diverged`] when that happens a second time (the checkpoints are untouched), [`Error::Io`] if the disk fails, what the
+/// task says if its data cannot be read: then the last step is saved.
 pub fn fit<T: Task>(
     task: &mut T,
     session: &mut Session<T::Model>,
@@ -213,11 +223,25 @@ impl<T: Task> Loop<'_, T> {
                 advanced => advanced?,
             }
         };
+        self.save_last()?;
+        Ok(outcome)
+    }
+
+    /// Saves the last step unless that was done.
+    fn save_last(&mut self) -> Result<()> {
         if self.session.saved != Some(self.step()) {
             self.means.take().map_err(Error::Diverged)?; // what is not finite must not be saved over a good checkpoint
             self.save()?;
         }
-        Ok(outcome)
+        Ok(())
+    }
+
+    /// What was `read` by the task; if it could not be, with the last step saved.
+    fn of_data<R>(&mut self, read: Result<R>) -> Result<R> {
+        read.inspect_err(|_| {
+            // The data's error is the one to report; without this the run is at its checkpoint before.
+            let _ = self.save_last();
+        })
     }
 
     /// Why to end here, `None` to go on.
@@ -250,7 +274,8 @@ impl<T: Task> Loop<'_, T> {
     /// One step, and what is due after it.
     fn advance(&mut self) -> Result<()> {
         let rate = self.session.about.rate();
-        match self.session.advance(self.task) {
+        let advanced = self.session.advance(self.task);
+        match self.of_data(advanced)? {
             Some((reported, norm)) => self.means.add(reported, norm),
             None => self.skipped()?,
         }
@@ -292,8 +317,9 @@ impl<T: Task> Loop<'_, T> {
     /// Evaluates, notes and reports it; an interrupted evaluation is as if it had not been begun.
     fn evaluate(&mut self) -> Result<()> {
         let model = self.session.adam.averaged(self.session.model());
-        let Some(evaluation) = self.task.evaluate(&model, self.stop) else { return Ok(()) };
+        let evaluated = self.task.evaluate(&model, self.stop);
         drop(model); // parameters are changed in place where nobody else holds them
+        let Some(evaluation) = self.of_data(evaluated)? else { return Ok(()) };
         if let Some((name, value)) = evaluation.means.iter().find(|(_, value)| !value.is_finite()) {
             return Err(Error::Diverged(format!("test {name} is {value}")));
         }

@@ -1,18 +1,18 @@
 //! The beta-VAE task.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use ndarray::Array2;
 use rand::Rng;
 use rand_distr::StandardNormal;
 
-use super::task::{Evaluation, Task, Terms, joined};
-use crate::data::{Item, Position, Sampler, SegmentDataset};
+use super::task::{Evaluation, Pictures, Task, Terms, joined};
+use crate::data::{Dataset, Item, Loader, Position, SegmentDataset, loader_threads};
 use crate::models::{Vae, mean_half_squared_norm};
-use crate::random;
 use crate::run::{BetaVae, KlForm, values};
+use crate::{Result, random};
 
 /// A latent is active if its mean divergence from the prior on the test set is above this, in nats.
 const ACTIVE: f64 = 0.01;
@@ -26,9 +26,8 @@ const DRAWN: usize = 16;
 /// of all latents (Higgins et al. 2017, eq. 4), in nats per segment, and the objective's penalty if it has one. Reported values are those of the log-mels
 /// themselves, not of the standardised ones: each bin's density is divided by the standard deviation.
 pub struct VaeTask {
-    train: SegmentDataset,
-    test: SegmentDataset,
-    sampler: Sampler,
+    train: Loader<SegmentDataset>,
+    test: Arc<SegmentDataset>,
     objective: BetaVae,
     batch_size: usize,
     latents: usize,
@@ -40,6 +39,9 @@ pub struct VaeTask {
 
 impl VaeTask {
     /// `device` without autodiff; `std` is the standardizer's.
+    ///
+    /// # Errors
+    /// If the system gives no threads to load data with.
     #[allow(clippy::too_many_arguments)] // each is a number of the run's configuration, used once
     pub fn new(
         train: SegmentDataset,
@@ -50,10 +52,11 @@ impl VaeTask {
         std: f32,
         seed: u64,
         device: &Device,
-    ) -> Self {
+    ) -> Result<Self> {
         let sampler = train.sampler(seed);
+        let train = Loader::new(train, sampler, batch_size, loader_threads())?;
         let (std, last, device) = (f64::from(std), Vec::new(), device.clone());
-        Self { train, test, sampler, objective, batch_size, latents, std, seed, last, device }
+        Ok(Self { train, test: Arc::new(test), objective, batch_size, latents, std, seed, last, device })
     }
 
     /// Standard normal values `[rows, latents]`, a function of the seed, the purpose and the index.
@@ -64,14 +67,14 @@ impl VaeTask {
     }
 
     /// The first test segments, each beside the next, above what the posterior's mean makes of them; and segments of the prior.
-    fn pictures(&self, model: &Vae, items: &[Item]) -> Vec<(&'static str, Vec<Array2<f32>>)> {
-        let x = self.test.batch(&items[..items.len().min(DRAWN)], &self.device);
+    fn pictures(&self, model: &Vae, items: &[Item]) -> Result<Pictures> {
+        let x = Tensor::from_data(self.test.batch(&items[..items.len().min(DRAWN)])?, &self.device);
         let reconstruction = model.decode(model.encode(x.clone()).mean).mean;
         let prior = model.decode(self.noise(DRAWN, "pictures", 0)).mean;
-        vec![
+        Ok(vec![
             ("pictures/reconstruction", vec![joined(x), joined(reconstruction.inner())]),
             ("pictures/prior", vec![joined(prior.inner())]),
-        ]
+        ])
     }
 
     /// The loss on `x` `[batch, frames, mels]` with this weight of the divergence, and its reconstruction. What is reported has
@@ -109,44 +112,48 @@ impl VaeTask {
 impl Task for VaeTask {
     type Model = Vae;
 
-    fn train_loss(&mut self, model: &mut Vae, step: u64) -> Terms {
-        self.last = self.sampler.next_batch(self.batch_size);
-        let x = self.train.batch(&self.last, &self.device);
-        self.terms(model, x, self.noise(self.last.len(), "noise", step), self.objective.beta_of(step)).0
+    fn train_loss(&mut self, model: &mut Vae, step: u64) -> Result<Terms> {
+        let (items, x) = self.train.next_batch()?;
+        self.last = items;
+        let x = Tensor::from_data(x, &self.device);
+        let noise = self.noise(self.last.len(), "noise", step);
+        Ok(self.terms(model, x, noise, self.objective.beta_of(step)).0)
     }
 
-    fn evaluate(&self, model: &Vae, stop: &AtomicUsize) -> Option<Evaluation> {
+    fn evaluate(&self, model: &Vae, stop: &AtomicUsize) -> Result<Option<Evaluation>> {
         let items = self.test.items();
         let mut means = BTreeMap::new();
         let mut divergences = vec![0.0; self.latents];
-        for (index, batch) in items.chunks(self.batch_size).enumerate() {
+        for (index, batch) in self.train.each(&self.test, &items, self.batch_size).enumerate() {
             if stop.load(Ordering::Relaxed) != 0 {
-                return None;
+                return Ok(None);
             }
-            let noise = self.noise(batch.len(), "eval", index as u64);
-            let x = self.test.batch(batch, &self.device);
+            let x = Tensor::from_data(batch?, &self.device);
+            let rows = x.dims()[0];
+            let noise = self.noise(rows, "eval", index as u64);
             let (terms, mean) = self.terms(model, x.clone(), noise, self.objective.beta);
             let error = (mean.inner() - x.clone()).abs().mean().mul_scalar(self.std); // in log units
-            let share = batch.len() as f64 / items.len() as f64;
+            let share = rows as f64 / items.len() as f64;
             for (name, value) in terms.reported.into_iter().chain([("l1", error)]) {
                 *means.entry(name.to_string()).or_insert(0.0) += share * f64::from(value.into_scalar::<f32>());
             }
             let of_each = model.encode(x).kl_from_standard().inner().mean_dim(0); // [1, latents]
             divergences.iter_mut().zip(values(of_each)).for_each(|(sum, mean)| *sum += share * f64::from(mean));
         }
-        Some(Evaluation { means, scalars: latent_scalars(&divergences), pictures: self.pictures(model, &items) })
+        let pictures = self.pictures(model, &items)?;
+        Ok(Some(Evaluation { means, scalars: latent_scalars(&divergences), pictures }))
     }
 
     fn files(&self) -> BTreeSet<String> {
-        self.train.names(&self.last)
+        self.train.data().names(&self.last)
     }
 
     fn position(&self) -> Position {
-        self.sampler.position()
+        self.train.position()
     }
 
     fn seek(&mut self, position: Position) {
-        self.sampler.seek(position);
+        self.train.seek(position);
     }
 }
 

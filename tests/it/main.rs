@@ -18,6 +18,7 @@ mod outputs;
 mod phase;
 mod pipeline;
 mod settings;
+mod streaming;
 mod tampering;
 mod training;
 mod unattended;

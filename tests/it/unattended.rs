@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use tempfile::TempDir;
-use vae_workshop::data::{FeatureSet, PairDataset, Position, SegmentDataset, Standardizer};
+use vae_workshop::data::{FeatureSet, PairDataset, Position, Room, SegmentDataset, Standardizer};
 use vae_workshop::models::{Cbhg, CbhgConfig, ConvVaeConfig, Vae, VaeConfig};
 use vae_workshop::run::{
     AdamConfig, BatchConfig, BetaVae, InverterRecipe, ModelConfig, Objective, RunConfig, RunDir, Schedule, parameters,
@@ -37,14 +37,14 @@ pub struct Wild<'a, T> {
 impl<T: Task> Task for Wild<'_, T> {
     type Model = T::Model;
 
-    fn train_loss(&mut self, model: &mut T::Model, step: u64) -> Terms {
-        let Terms { loss, reported } = self.task.train_loss(model, step);
+    fn train_loss(&mut self, model: &mut T::Model, step: u64) -> Result<Terms> {
+        let Terms { loss, reported } = self.task.train_loss(model, step)?;
         let spoilt = self.steps.iter().position(|&spoilt| spoilt == step).map(|found| self.steps.remove(found));
         let by = if spoilt.is_some() { self.by } else { 1.0 };
-        Terms { loss: loss.mul_scalar(by), reported }
+        Ok(Terms { loss: loss.mul_scalar(by), reported })
     }
 
-    fn evaluate(&self, model: &T::Model, stop: &AtomicUsize) -> Option<Evaluation> {
+    fn evaluate(&self, model: &T::Model, stop: &AtomicUsize) -> Result<Option<Evaluation>> {
         if let Some(stops) = self.stops {
             stops.store(15, Ordering::Relaxed);
         }
@@ -88,12 +88,20 @@ fn config(model: ModelConfig, objective: Objective, frames: usize) -> RunConfig 
 
 /// A small VAE, its run as it stands on disk, and its task with these steps spoilt.
 pub fn vae<'a>(run: &RunDir, spoilt: impl IntoIterator<Item = u64>) -> (Session<Vae>, Wild<'a, VaeTask>) {
+    vae_in(Room::unlimited(), run, spoilt)
+}
+
+fn vae_in<'a>(
+    mut room: Room,
+    run: &RunDir,
+    spoilt: impl IntoIterator<Item = u64>,
+) -> (Session<Vae>, Wild<'a, VaeTask>) {
     let (train, test, standardizer) = sets();
     let device = Device::flex();
     let model = ConvVaeConfig { segment_frames: 20, n_mels: 80, channels: [4, 4, 4], hidden: 8, latents: 3 };
     let model = VaeConfig::Conv(model);
-    let load = |set| SegmentDataset::load(set, &standardizer, 20).unwrap();
-    let task = VaeTask::new(load(&train), load(&test), BetaVae::new(1.0), 4, 3, standardizer.std, 1, &device);
+    let mut load = |set| SegmentDataset::load(set, &standardizer, 20, &mut room).unwrap();
+    let task = VaeTask::new(load(&train), load(&test), BetaVae::new(1.0), 4, 3, standardizer.std, 1, &device).unwrap();
     let fresh = model.init(1, &device.clone().autodiff());
     let session = match run.latest().unwrap() {
         Some(checkpoint) => Session::resume(fresh, checkpoint, &device).unwrap(),
@@ -114,9 +122,9 @@ fn inverter<'a>(spoilt: impl IntoIterator<Item = u64>) -> (Session<Cbhg>, Wild<'
         gru_cells: 4,
         small_output: true,
     };
-    let load = |set| PairDataset::load(set, Some(&standardizer)).unwrap();
+    let load = |set| PairDataset::load(set, Some(&standardizer), &mut Room::unlimited()).unwrap();
     let (batch, weights) = (BatchConfig { size: 4, frames: 16 }, bin_weights(train.config(), None));
-    let task = InverterTask::new(load(&train), load(&test), &batch, weights, 1, &device);
+    let task = InverterTask::new(load(&train), load(&test), &batch, weights, 1, &device).unwrap();
     let objective = Objective::SpectrumL1 { recipe: InverterRecipe::Correction, knee: None };
     let fresh = model.init(1, &device.autodiff());
     let session = Session::start(fresh, config(ModelConfig::Cbhg(model), objective, 16), standardizer);
@@ -145,20 +153,20 @@ fn train(run: &RunDir, session: &mut Session<Vae>, task: &mut Wild<VaeTask>) -> 
 fn a_step_that_is_not_finite_changes_nothing_and_is_counted() {
     let folder = TempDir::new().unwrap();
     let (mut session, mut task) = vae(&RunDir::at(folder.path()), [1]);
-    assert!(session.advance(&mut task).is_some());
+    assert!(session.advance(&mut task).unwrap().is_some());
     let (before, position) = (parameters(session.model()), task.position());
-    assert!(session.advance(&mut task).is_none());
+    assert!(session.advance(&mut task).unwrap().is_none());
     assert!(parameters(session.model()) == before && task.position() != position);
     assert_eq!((session.about.step, session.about.trouble.skipped, session.about.trouble.in_a_row), (2, 1, 1));
-    assert!(session.advance(&mut task).is_some());
+    assert!(session.advance(&mut task).unwrap().is_some());
     assert!(parameters(session.model()) != before);
     assert_eq!((session.about.trouble.skipped, session.about.trouble.in_a_row), (1, 0));
     // Nor are the running means of norms moved.
     let (mut session, mut task) = inverter([0]);
     let before = parameters(session.model());
-    assert!(session.advance(&mut task).is_none());
+    assert!(session.advance(&mut task).unwrap().is_none());
     assert!(parameters(session.model()) == before);
-    assert!(session.advance(&mut task).is_some() && parameters(session.model()) != before);
+    assert!(session.advance(&mut task).unwrap().is_some() && parameters(session.model()) != before);
 }
 
 #[test]
@@ -197,6 +205,11 @@ fn bad_steps_in_a_row_put_the_run_back_once_at_half_the_learning_rate() {
     assert_eq!(events::steps(&run.path().join("train"))["loss/total"], [5, 10, 15, 20]);
     let (resumed, _) = vae(&run, []);
     assert_eq!((resumed.about.step, resumed.about.trouble.rolled_back, resumed.about.rate()), (20, Some(13), 5e-4));
+    // So is one whose data is read as it goes.
+    let streamed = RunDir::at(&folder.path().join("streamed"));
+    let (mut other, mut task) = vae_in(Room::of(0), &streamed, bad.clone());
+    assert_eq!(train(&streamed, &mut other, &mut task).1, told);
+    assert!(parameters(other.model()) == parameters(session.model()) && other.about == session.about);
     // When what spoils them is still there the second time, the run ends, and what is saved is sound.
     let run = RunDir::at(&folder.path().join("again"));
     let (mut session, mut task) = vae(&run, bad.clone().chain(bad));
@@ -290,7 +303,7 @@ fn metrics_are_a_line_for_each_logged_step_and_each_step_once_after_a_kill() {
 fn start(logdir: &Path) -> (Child, impl Iterator<Item = String>) {
     let data = fixture();
     let flags = [text(logdir), text(&data.train), text(&data.test), "--device", "cpu", "--preset", "tiny"];
-    let more = ["--steps", "1000000", "--batch-size", "8", "--log-every", "5"];
+    let more = ["--steps", "1000000", "--batch-size", "8", "--log-every", "5", "--data-memory", "0"];
     let mut child = Command::new(binary("train-vae")).args(flags).args(more).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
     (child, lines)
@@ -325,7 +338,8 @@ fn torture(of: Trainer, kills: u32, delay: Duration, rng: &mut ChaCha8Rng) {
         runs += 1;
         let logdir = folder.path().join(format!("run-{runs}"));
         loop {
-            let mut child = trainer(of, &logdir).spawn().unwrap();
+            // Read as it goes, unlike the one that nobody killed.
+            let mut child = trainer(of, &logdir).args(["--data-memory", "0"]).spawn().unwrap();
             let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
             if killed < kills {
                 lines.nth(rng.random_range(0..14));

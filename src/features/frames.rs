@@ -1,0 +1,147 @@
+//! Some frames of a feature file's spectra, read where they lie in it.
+//!
+//! [`FeatureFile`](super::FeatureFile) reads whole arrays, and the archive's checksums with them; this is for files that do not
+//! all fit into memory. Of a file that another program packed or wrote in columns the whole array is read each time.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array2, s};
+
+use super::file::{KIND, finite, matrix, require_shape};
+use super::npy::{Npz, Stamp};
+use super::{FeatureConfig, FeatureMeta};
+use crate::{Error, Result};
+
+/// A spectrum that a feature file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spectrum {
+    /// `[frames, n_filterbank]`
+    Logmel,
+    /// `[frames, n_fft / 2 + 1]`
+    Logspec,
+}
+
+impl Spectrum {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Logmel => "logmel",
+            Self::Logspec => "logspec",
+        }
+    }
+
+    fn columns(self, config: &FeatureConfig) -> usize {
+        match self {
+            Self::Logmel => config.n_filterbank,
+            Self::Logspec => config.bins(),
+        }
+    }
+}
+
+/// Reads frames of one feature file, which must stay as it is meanwhile.
+pub struct FrameReader {
+    path: PathBuf,
+    frames: usize,
+    stamp: Stamp,
+    places: Vec<Place>,
+}
+
+/// Where a spectrum lies.
+struct Place {
+    spectrum: Spectrum,
+    columns: usize,
+    /// Of its first value, in bytes, if its rows lie one after the other.
+    start: Option<u64>,
+}
+
+impl FrameReader {
+    /// For these spectra of the file at `path`, whose description is `meta`. Holds no file open.
+    ///
+    /// # Errors
+    /// If it cannot be opened, lacks one of the spectra, or has one of another shape than it says.
+    pub fn open(path: &Path, meta: &FeatureMeta, spectra: &[Spectrum]) -> Result<Self> {
+        let mut npz = Npz::open(path, KIND)?;
+        let mut place = |&spectrum: &Spectrum| {
+            let (name, columns) = (spectrum.name(), spectrum.columns(&meta.config));
+            require_shape(&mut npz, path, name, meta.frames, columns)?;
+            Ok(Place { spectrum, columns, start: npz.start(name)? })
+        };
+        let places = spectra.iter().map(&mut place).collect::<Result<Vec<_>>>()?;
+        // As many values as the shape says are in the file: the number of frames can be addressed.
+        Ok(Self { path: path.to_path_buf(), frames: meta.frames as usize, stamp: npz.stamp(), places })
+    }
+
+    /// Frames of the file.
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Bytes of all its frames.
+    pub fn bytes(&self) -> u64 {
+        let columns: usize = self.places.iter().map(|place| place.columns).sum();
+        (self.frames * columns * size_of::<f32>()) as u64
+    }
+
+    /// Whether frames can be read without the ones before them.
+    pub fn is_plain(&self) -> bool {
+        self.places.iter().all(|place| place.start.is_some())
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// These frames of each spectrum, `[frames, columns]`, in the order in which they were asked for.
+    ///
+    /// # Errors
+    /// If the file is gone or is no longer the one that was opened, if it cannot be read, or if it holds values that are not
+    /// finite there.
+    pub fn read(&self, frames: Range<usize>) -> Result<Vec<Array2<f32>>> {
+        if !self.is_plain() {
+            let whole = self.read_whole()?;
+            return Ok(whole.into_iter().map(|array| array.slice(s![frames.clone(), ..]).to_owned()).collect());
+        }
+        let mut file = File::open(&self.path).map_err(Error::io(&self.path))?;
+        self.require_unchanged(Stamp::of(&file.metadata().map_err(Error::io(&self.path))?))?;
+        let read = |place: &Place| self.rows(&mut file, place, frames.clone());
+        self.places.iter().map(read).collect()
+    }
+
+    /// All frames of each spectrum, held against the archive's checksums.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_whole(&self) -> Result<Vec<Array2<f32>>> {
+        let mut npz = Npz::open(&self.path, KIND)?;
+        self.require_unchanged(npz.stamp())?;
+        let frames = self.frames as u64;
+        let read = |place: &Place| matrix(&mut npz, &self.path, place.spectrum.name(), frames, place.columns);
+        self.places.iter().map(read).collect()
+    }
+
+    fn rows(&self, file: &mut File, place: &Place, frames: Range<usize>) -> Result<Array2<f32>> {
+        let start = place.start.expect("only of files whose arrays lie plainly");
+        let row = place.columns * size_of::<f32>();
+        let mut bytes = vec![0; frames.len() * row];
+        file.seek(SeekFrom::Start(start + (frames.start * row) as u64))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(Error::io(&self.path))?;
+        let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        finite(&self.path, place.spectrum.name(), &values, frames.start * place.columns)?;
+        Ok(Array2::from_shape_vec((frames.len(), place.columns), values).expect("as many values as were asked for"))
+    }
+
+    fn require_unchanged(&self, now: Stamp) -> Result<()> {
+        if now == self.stamp {
+            return Ok(());
+        }
+        let message = format!(
+            "was changed while it was in use ({} bytes, {} before): put it back as it was, and the same command goes on",
+            now.len, self.stamp.len
+        );
+        Err(Error::file(&self.path, message))
+    }
+}
