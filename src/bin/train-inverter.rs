@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use vae_workshop::Result;
 use vae_workshop::cli;
 use vae_workshop::cli::optimizer::{OptimizerFlags, Shape};
 use vae_workshop::cli::train::TrainFlags;
-use vae_workshop::data::PairDataset;
+use vae_workshop::data::{Augment, FeatureSet, PairDataset};
+use vae_workshop::features::FeatureFile;
 use vae_workshop::models::CbhgConfig;
 use vae_workshop::run::{BatchConfig, Clipping, InverterRecipe, ModelConfig, Objective, RunConfig};
 use vae_workshop::train::{InverterTask, bin_weights};
@@ -49,6 +51,16 @@ struct Args {
     /// GRU cells in each direction [default: 128; tiny: 64]
     #[arg(long, value_name = "N")]
     gru_cells: Option<usize>,
+    /// Share of crops that are analysed anew, at another speed and level and between the frames. 0 for none, which the workshop
+    /// recipe has, and features without `au` [default: 0.5]
+    #[arg(long, value_name = "SHARE")]
+    augment: Option<f64>,
+    /// Up to so many semitones up or down: speed changes pitch and formants together.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(..=12))]
+    augment_semitones: u32,
+    /// Up to so many decibels up or down.
+    #[arg(long, default_value_t = 6.0, value_name = "DB")]
+    augment_decibels: f64,
     /// In the loss a frequency f weighs 1 / (1 + f / HZ); 0 for even weights, which the workshop recipe has [default: 2000]
     #[arg(long, value_name = "HZ")]
     knee: Option<f64>,
@@ -83,6 +95,21 @@ enum Recipe {
     Workshop,
 }
 
+impl Args {
+    fn augment(&self, recipe: InverterRecipe, train: &FeatureSet) -> Result<Option<Augment>> {
+        let share = match self.augment {
+            Some(share) => share,
+            None if recipe == InverterRecipe::Workshop => 0.0,
+            None if FeatureFile::has_sound(&train.entries[0].path)? => 0.5,
+            None => 0.0,
+        };
+        cli::require_within("--augment", share, 0.0..=1.0)?;
+        cli::require_within("--augment-decibels", self.augment_decibels, 0.0..=60.0)?;
+        let (semitones, decibels) = (self.augment_semitones, self.augment_decibels);
+        Ok((share > 0.0).then_some(Augment { share, semitones, decibels }))
+    }
+}
+
 fn main() -> ExitCode {
     cli::run(|| {
         let (args, flags) = cli::config::parse::<Args>()?;
@@ -114,8 +141,9 @@ fn main() -> ExitCode {
         let knee = args.knee.unwrap_or(if recipe == InverterRecipe::Workshop { 0.0 } else { KNEE });
         cli::require_within("--knee", knee, 0.0..=1e6)?;
         let knee = (knee > 0.0).then_some(knee);
-        let batch =
-            BatchConfig { size: args.batch_size.map_or(batch_size, |size| size as usize), frames: args.crop_frames };
+        let size = args.batch_size.map_or(batch_size, |size| size as usize);
+        let augment = args.augment(recipe, &sets.train)?;
+        let batch = BatchConfig { size, frames: args.crop_frames, augment };
         let config = RunConfig {
             model: ModelConfig::Cbhg(model.clone()),
             objective: Objective::SpectrumL1 { recipe, knee },
@@ -138,6 +166,10 @@ fn main() -> ExitCode {
                 let standardizer = (recipe == InverterRecipe::Correction).then_some(&sets.standardizer);
                 let mut room = args.run.room();
                 let train = PairDataset::load(&sets.train, standardizer, &mut room)?;
+                let train = match augment {
+                    Some(augment) => train.augmented(&sets.train, augment, config.seed)?,
+                    None => train,
+                };
                 let test = PairDataset::load(&sets.test, standardizer, &mut room)?;
                 let fresh = model.init(config.seed, &device.clone().autodiff());
                 let task = InverterTask::new(train, test, &batch, bin_weights(features, knee), config.seed, device)?;

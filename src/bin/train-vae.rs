@@ -143,8 +143,11 @@ fn main() -> ExitCode {
             InputScale::Hundredth => Standardizer::dividing_by(100.0, n_mels),
         };
         let batch_size = if args.preset == Preset::Tiny { 32 } else { 128 };
-        let batch =
-            BatchConfig { size: args.batch_size.map_or(batch_size, |size| size as usize), frames: args.segment_frames };
+        let batch = BatchConfig {
+            size: args.batch_size.map_or(batch_size, |size| size as usize),
+            frames: args.segment_frames,
+            augment: None,
+        };
         let config = RunConfig {
             model: model.clone().into(),
             objective: Objective::BetaVae(objective.clone()),

@@ -18,11 +18,11 @@ pub trait Dataset: Send + Sync + 'static {
     /// What becomes of them, in the memory of the CPU.
     type Batch: Send + 'static;
 
-    /// The items as a batch.
+    /// The items as a batch; what is drawn for it is a function of its place in the order.
     ///
     /// # Errors
     /// If one of their files cannot be read, is no longer what it was, or holds values that are not finite there.
-    fn batch(&self, items: &[Item]) -> Result<Self::Batch>;
+    fn batch(&self, items: &[Item], at: Position) -> Result<Self::Batch>;
 }
 
 /// Gives the batches of a sampler in their order, the next ones being under way.
@@ -88,8 +88,9 @@ impl<D: Dataset> Loader<D> {
     /// As [`Dataset::batch`]; the position stays before that batch.
     pub fn next_batch(&mut self) -> Result<(Vec<Item>, D::Batch)> {
         while self.ahead.len() <= self.threads.current_num_threads() {
+            let at = self.sampler.position();
             let items = self.sampler.next_batch(self.size);
-            let order = order(&self.threads, &self.data, items, self.sampler.position());
+            let order = order(&self.threads, &self.data, items, at, self.sampler.position());
             self.ahead.push_back(order);
         }
         let Order { items, after, made } = self.ahead.pop_front().expect("it was filled");
@@ -120,7 +121,7 @@ impl<D: Dataset> Loader<D> {
         std::iter::from_fn(move || {
             while ahead.len() <= self.threads.current_num_threads() {
                 let Some(chunk) = chunks.next() else { break };
-                ahead.push_back(order(&self.threads, data, chunk.to_vec(), Position::default()));
+                ahead.push_back(order(&self.threads, data, chunk.to_vec(), Position::default(), Position::default()));
             }
             let Order { made, .. } = ahead.pop_front()?;
             Some(made.recv().expect("a batch is made or the reason given"))
@@ -134,11 +135,11 @@ impl<D: Dataset> Drop for Loader<D> {
     }
 }
 
-/// Has `threads` make a batch.
-fn order<D: Dataset>(threads: &ThreadPool, data: &Arc<D>, items: Vec<Item>, after: Position) -> Order<D> {
+/// Has `threads` make the batch between two places.
+fn order<D: Dataset>(threads: &ThreadPool, data: &Arc<D>, items: Vec<Item>, at: Position, after: Position) -> Order<D> {
     let (give, made) = sync_channel(1);
     let (data, wanted) = (data.clone(), items.clone());
     // Nobody waits for it any more after a seek or at the end.
-    threads.spawn_fifo(move || drop(give.send(data.batch(&wanted))));
+    threads.spawn_fifo(move || drop(give.send(data.batch(&wanted, at))));
     Order { items, after, made }
 }

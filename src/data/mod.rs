@@ -4,6 +4,7 @@
 //! epochs, [`SegmentDataset`] cuts blocks for the VAE and [`PairDataset`] padded mel and linear spectra for the inverter. Both
 //! keep in memory what there is [`Room`] for and read the rest as it is needed; [`Loader`] has batches ready before they are.
 
+mod augment;
 mod estimate;
 mod loader;
 mod order;
@@ -13,6 +14,7 @@ mod set;
 mod spectra;
 mod standardizer;
 
+pub use augment::{Augment, Augmenter};
 pub use estimate::LinearEstimate;
 pub use loader::{Dataset, Loader, loader_threads};
 pub use order::{Item, Position, Sampler};

@@ -7,10 +7,10 @@ use ndarray::Array2;
 use rand::Rng;
 
 use super::spectra::Spectra;
-use super::{Dataset, FeatureSet, Item, LinearEstimate, Room, Sampler, Standardizer};
-use crate::Result;
-use crate::features::Spectrum;
+use super::{Augment, Augmenter, Dataset, FeatureSet, Item, LinearEstimate, Position, Room, Sampler, Standardizer};
+use crate::features::{FeatureFile, Spectrum};
 use crate::nn::Lengths;
+use crate::{Error, Result, random};
 
 /// Log-mel and log spectra of every file of a set: 0.9 GB for an hour at the default settings.
 pub struct PairDataset {
@@ -20,6 +20,13 @@ pub struct PairDataset {
     widths: [usize; 2],
     /// How inputs are standardised, and what the network corrects, if it does.
     correction: Option<(Standardizer, LinearEstimate)>,
+    augmented: Option<Augmented>,
+}
+
+/// What is changed in training.
+struct Augmented {
+    augmenter: Augmenter,
+    seed: u64,
 }
 
 /// A padded batch in the memory of the CPU, all of it `[batch, frames, ...]`.
@@ -54,7 +61,22 @@ impl PairDataset {
         let correction = standardizer.map(estimate).transpose()?;
         let spectra = Spectra::open(set.entries.iter().collect(), &[Spectrum::Logmel, Spectrum::Logspec], room)?;
         let (lengths, widths) = (spectra.lengths(), [set.config().n_filterbank, set.config().bins()]);
-        Ok(Self { spectra, lengths, widths, correction })
+        Ok(Self { spectra, lengths, widths, correction, augmented: None })
+    }
+
+    /// The same with crops of `set`, which it was loaded from, changed as `augment` says; `seed` and their place in the order
+    /// decide how. Their sound is read from the file each time.
+    ///
+    /// # Errors
+    /// If the first file holds no sound, which `--no-au` leaves out.
+    pub fn augmented(self, set: &FeatureSet, augment: Augment, seed: u64) -> Result<Self> {
+        let first = &set.entries[0].path;
+        if !FeatureFile::has_sound(first)? {
+            let message = "holds no sound (au) to augment: extract the features without --no-au, or give --augment 0";
+            return Err(Error::file(first, message));
+        }
+        let augmenter = Augmenter::new(augment, set.config())?;
+        Ok(Self { augmented: Some(Augmented { augmenter, seed }), ..self })
     }
 
     /// All files as pieces of at most `longest` frames, one after the other.
@@ -91,19 +113,37 @@ impl PairDataset {
     }
 }
 
+impl PairDataset {
+    /// Log-mel and log spectrum of an item, the `index`-th of the batch at `at`.
+    fn spectra(&self, item: Item, index: usize, at: Position) -> Result<[Array2<f32>; 2]> {
+        if let Some(Augmented { augmenter, seed }) = &self.augmented {
+            let place = (at.epoch << 32) + (at.used + index) as u64;
+            let rng = &mut random::stream(*seed, "augment", place);
+            if augmenter.chooses(rng) {
+                let reader = self.spectra.reader(item);
+                let read = |range| reader.read_sound(range);
+                if let Some(changed) = augmenter.draw(reader.samples(), read, item, rng)? {
+                    return Ok(changed);
+                }
+            }
+        }
+        self.spectra.read(item)
+    }
+}
+
 impl Dataset for PairDataset {
     type Batch = PairValues;
 
     /// The items padded to the longest of them.
-    fn batch(&self, items: &[Item]) -> Result<PairValues> {
+    fn batch(&self, items: &[Item], at: Position) -> Result<PairValues> {
         let lengths: Vec<usize> = items.iter().map(|item| item.frames as usize).collect();
         let frames = lengths.iter().copied().max().expect("a batch has at least one item");
         let [mels, bins] = self.widths;
         let mut input = Padded::new(items.len(), frames, mels);
         let mut target = self.correction.as_ref().map(|_| Padded::new(items.len(), frames, bins));
         let mut spectrum = Padded::new(items.len(), frames, bins);
-        for &item in items {
-            let [logmel, logspec] = self.spectra.read(item)?;
+        for (index, &item) in items.iter().enumerate() {
+            let [logmel, logspec] = self.spectra(item, index, at)?;
             match (&self.correction, &mut target) {
                 (Some((standardizer, estimate)), Some(target)) => {
                     target.push(&(&logspec - &estimate.log_power(logmel.view())));

@@ -7,7 +7,7 @@ use ndarray::{Array2, ArrayView2};
 use rand::Rng;
 
 use super::spectra::Spectra;
-use super::{Dataset, FeatureSet, Item, Room, Sampler, Standardizer};
+use super::{Dataset, FeatureSet, Item, Position, Room, Sampler, Standardizer};
 use crate::features::Spectrum;
 use crate::{Error, Result};
 
@@ -66,7 +66,7 @@ impl Dataset for SegmentDataset {
     /// `[items, segment_frames, mels]`
     type Batch = TensorData;
 
-    fn batch(&self, items: &[Item]) -> Result<TensorData> {
+    fn batch(&self, items: &[Item], _: Position) -> Result<TensorData> {
         let mels = self.standardizer.mean.len();
         let mut values: Vec<f32> = Vec::with_capacity(items.len() * self.segment_frames * mels);
         for &item in items {

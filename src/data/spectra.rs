@@ -101,6 +101,11 @@ impl Spectra {
         Ok(arrays.try_into().unwrap_or_else(|arrays: Vec<_>| panic!("{} spectra, not {N}", arrays.len())))
     }
 
+    /// What reads an item's file.
+    pub(super) fn reader(&self, item: Item) -> &FrameReader {
+        &self.files[item.file as usize].reader
+    }
+
     /// The names of the files that items are of, each once.
     pub(super) fn names(&self, items: &[Item]) -> BTreeSet<String> {
         items.iter().map(|item| self.files[item.file as usize].name.clone()).collect()

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use ndarray::{Array2, ArrayView2, Zip, s};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use realfft::num_complex::Complex;
 
@@ -76,7 +77,9 @@ impl MelInverse {
             let mut block = Block::new(self);
             for (step, power) in power.chunks_mut(LANES * self.bins).enumerate() {
                 let first = task * rows + step * LANES;
-                block.invert(self, mel.slice(s![first..first + power.len() / self.bins, ..]), power, iterations);
+                block.fill(self, mel.slice(s![first..first + power.len() / self.bins, ..]));
+                pulp::Arch::new().dispatch(Updates { block: &mut block, inverse: self, count: iterations });
+                block.give(power);
             }
         });
         power
@@ -113,7 +116,8 @@ impl Block {
         Self { mel: lanes(n_mels), ratio: lanes(n_mels), power: lanes(bins), factor: lanes(bins) }
     }
 
-    fn invert(&mut self, inverse: &MelInverse, mel: ArrayView2<f32>, power: &mut [f32], iterations: usize) {
+    /// Takes up to sixteen frames.
+    fn fill(&mut self, inverse: &MelInverse, mel: ArrayView2<f32>) {
         for (band, lanes) in self.mel.iter_mut().enumerate() {
             *lanes = [0.0; LANES];
             for (lane, &value) in lanes.iter_mut().zip(mel.column(band)) {
@@ -124,32 +128,63 @@ impl Block {
             *ratio = mel.map(|value| value * scale);
         }
         self.power.fill([1.0; LANES]);
-        self.spread(inverse);
-        for _ in 0..iterations {
-            for (((first, weights), wanted), ratio) in inverse.bands.iter().zip(&self.mel).zip(&mut self.ratio) {
-                let mut found = [0.0; LANES];
-                for (&weight, power) in weights.iter().zip(&self.power[*first..]) {
-                    (0..LANES).for_each(|lane| found[lane] += weight * power[lane]);
-                }
-                (0..LANES).for_each(|lane| ratio[lane] = wanted[lane] / found[lane].max(FLOOR));
-            }
-            self.spread(inverse);
-        }
-        for (lane, row) in power.chunks_exact_mut(inverse.bins).enumerate() {
+    }
+
+    /// Writes as many frames as `power` has.
+    fn give(&self, power: &mut [f32]) {
+        for (lane, row) in power.chunks_exact_mut(self.power.len()).enumerate() {
             row.iter_mut().zip(&self.power).for_each(|(out, lanes)| *out = lanes[lane].max(FLOOR));
         }
     }
+}
 
-    /// Multiplies each bin by the weighted mean of its bands' ratios.
-    fn spread(&mut self, inverse: &MelInverse) {
-        self.factor.fill([0.0; LANES]);
-        for ((first, weights), ratio) in inverse.bands.iter().zip(&self.ratio) {
-            for (&weight, factor) in weights.iter().zip(&mut self.factor[*first..]) {
-                (0..LANES).for_each(|lane| factor[lane] += weight * ratio[lane]);
+/// So many updates of a block, in vector registers named as such: left to itself the compiler gathers along the bins.
+struct Updates<'a> {
+    block: &'a mut Block,
+    inverse: &'a MelInverse,
+    count: usize,
+}
+
+impl WithSimd for Updates<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { block: Block { mel, ratio, power, factor }, inverse, count } = self;
+        // A frame's lanes are one or more registers; each of them is worked through on its own.
+        let registers = LANES / S::F32_LANES;
+        let [mel, ratio, power, factor] =
+            [mel, ratio, power, factor].map(|part| S::as_mut_simd_f32s(part.as_flattened_mut()).0);
+        let floor = simd.splat_f32s(FLOOR);
+        for register in 0..registers {
+            let at = |row: usize| row * registers + register;
+            for update in 0..=count {
+                // The first time the ratios are there already.
+                for (band, (first, weights)) in
+                    inverse.bands.iter().enumerate().take(if update == 0 { 0 } else { usize::MAX })
+                {
+                    let mut found = simd.splat_f32s(0.0);
+                    for (bin, &weight) in weights.iter().enumerate() {
+                        found = simd.mul_add_e_f32s(simd.splat_f32s(weight), power[at(first + bin)], found);
+                    }
+                    ratio[at(band)] = simd.div_f32s(mel[at(band)], simd.max_f32s(found, floor));
+                }
+                // Each bin is multiplied by the weighted mean of its bands' ratios.
+                for bin in 0..inverse.bins {
+                    factor[at(bin)] = simd.splat_f32s(0.0);
+                }
+                for (band, (first, weights)) in inverse.bands.iter().enumerate() {
+                    let ratio = ratio[at(band)];
+                    for (bin, &weight) in weights.iter().enumerate() {
+                        let factor = &mut factor[at(first + bin)];
+                        *factor = simd.mul_add_e_f32s(simd.splat_f32s(weight), ratio, *factor);
+                    }
+                }
+                for (bin, &scale) in inverse.bin_scale.iter().enumerate() {
+                    let change = simd.mul_f32s(simd.splat_f32s(scale), factor[at(bin)]);
+                    power[at(bin)] = simd.mul_f32s(power[at(bin)], change);
+                }
             }
-        }
-        for ((power, factor), &scale) in self.power.iter_mut().zip(&self.factor).zip(&inverse.bin_scale) {
-            (0..LANES).for_each(|lane| power[lane] *= scale * factor[lane]);
         }
     }
 }

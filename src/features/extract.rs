@@ -84,7 +84,7 @@ impl FeatureExtractor {
     }
 
     /// `[len]` -> `[frames, bins]` and `[frames, n_filterbank]`, one frame at a time.
-    fn log_spectra(&self, signal: &[f64]) -> (Array2<f32>, Array2<f32>) {
+    pub(crate) fn log_spectra(&self, signal: &[f64]) -> (Array2<f32>, Array2<f32>) {
         let frames = self.stft.frames(signal.len());
         let mut logspec = Array2::zeros((frames, self.stft.bins()));
         let mut logmel = Array2::zeros((frames, self.filterbank.n_mels()));

@@ -71,16 +71,12 @@ impl FeatureFile {
     pub fn read(path: &Path) -> Result<Features> {
         let mut npz = Npz::open(path, KIND)?;
         let meta = meta(&mut npz, path, None)?;
-        let len = meta.trim_end.checked_sub(meta.trim_start).and_then(|len| usize::try_from(len).ok());
-        let (shape, found) = (len.map(|len| vec![len]), npz.shape("au")?);
-        if shape.as_ref() != Some(&found) {
-            return Err(wrong_shape(path, "au", &found, &format!("{shape:?}")));
-        }
-        let au = npz.floats("au")?;
-        finite(path, "au", &au.values, 0)?;
+        require_shape(&mut npz, path, "au", &[meta.samples()])?;
+        let au = npz.floats("au")?.values;
+        finite(path, "au", &au, 0)?;
         let logspec = matrix(&mut npz, path, "logspec", meta.frames, meta.config.bins())?;
         let logmel = matrix(&mut npz, path, "logmel", meta.frames, meta.config.n_filterbank)?;
-        Ok(Features { au: au.values, logspec, logmel, meta })
+        Ok(Features { au, logspec, logmel, meta })
     }
 
     /// Only the description: cheap, whatever the length of the sound.
@@ -106,6 +102,14 @@ impl FeatureFile {
         let logspec = matrix(&mut npz, path, "logspec", meta.frames, meta.config.bins())?;
         let logmel = matrix(&mut npz, path, "logmel", meta.frames, meta.config.n_filterbank)?;
         Ok((logmel, logspec))
+    }
+
+    /// Whether what was analysed is there.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), for what it reads.
+    pub fn has_sound(path: &Path) -> Result<bool> {
+        Ok(Npz::open(path, KIND)?.shape("au").is_ok())
     }
 
     /// The log-mel spectrum, `[frames, n_filterbank]`, and the description.
@@ -146,7 +150,7 @@ fn meta(npz: &mut Npz, path: &Path, known: Option<&FeatureConfig>) -> Result<Fea
     }
     // What is believed without reading the spectra: that so many frames are there, and what they add up to.
     let bands = meta.config.n_filterbank;
-    require_shape(npz, path, "logmel", meta.frames, bands)?;
+    require_shape(npz, path, "logmel", &[meta.frames, bands as u64])?;
     let wrong = if !meta.bands.finite {
         "values that are not finite".to_string()
     } else if !is_gain(meta.gain) {
@@ -176,17 +180,17 @@ fn sums_are_possible(meta: &FeatureMeta) -> bool {
 }
 
 /// Holds the word of the header of the array `name` against the description.
-pub(super) fn require_shape(npz: &mut Npz, path: &Path, name: &str, frames: u64, columns: usize) -> Result<()> {
+pub(super) fn require_shape(npz: &mut Npz, path: &Path, name: &str, needed: &[u64]) -> Result<()> {
     let shape = npz.shape(name)?;
-    if shape.iter().map(|&n| n as u64).ne([frames, columns as u64]) {
-        return Err(wrong_shape(path, name, &shape, &format!("[{frames}, {columns}]")));
+    if shape.iter().map(|&n| n as u64).ne(needed.iter().copied()) {
+        return Err(wrong_shape(path, name, &shape, &format!("{needed:?}")));
     }
     Ok(())
 }
 
 /// The array `name` in standard layout, once it has the shape `[frames, columns]` and all its values are finite.
 pub(super) fn matrix(npz: &mut Npz, path: &Path, name: &str, frames: u64, columns: usize) -> Result<Array2<f32>> {
-    require_shape(npz, path, name, frames, columns)?; // before anything is unpacked
+    require_shape(npz, path, name, &[frames, columns as u64])?; // before anything is unpacked
     let RawArray { fortran_order, values, shape } = npz.floats(name)?;
     finite(path, name, &values, 0)?;
     let array = Array2::from_shape_vec((shape[0], shape[1]).set_f(fortran_order), values)

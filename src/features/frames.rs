@@ -44,6 +44,7 @@ impl Spectrum {
 pub struct FrameReader {
     path: PathBuf,
     frames: usize,
+    samples: u64,
     stamp: Stamp,
     places: Vec<Place>,
 }
@@ -65,12 +66,13 @@ impl FrameReader {
         let mut npz = Npz::open(path, KIND)?;
         let mut place = |&spectrum: &Spectrum| {
             let (name, columns) = (spectrum.name(), spectrum.columns(&meta.config));
-            require_shape(&mut npz, path, name, meta.frames, columns)?;
+            require_shape(&mut npz, path, name, &[meta.frames, columns as u64])?;
             Ok(Place { spectrum, columns, start: npz.start(name)? })
         };
         let places = spectra.iter().map(&mut place).collect::<Result<Vec<_>>>()?;
         // As many values as the shape says are in the file: the number of frames can be addressed.
-        Ok(Self { path: path.to_path_buf(), frames: meta.frames as usize, stamp: npz.stamp(), places })
+        let (path, frames, samples) = (path.to_path_buf(), meta.frames as usize, meta.samples());
+        Ok(Self { path, frames, samples, stamp: npz.stamp(), places })
     }
 
     /// Frames of the file.
@@ -122,16 +124,45 @@ impl FrameReader {
         self.places.iter().map(read).collect()
     }
 
+    /// Samples of what was analysed.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// These samples of what was analysed.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and if the file was written without it.
+    pub fn read_sound(&self, samples: Range<usize>) -> Result<Vec<f32>> {
+        let now = std::fs::metadata(&self.path).map_err(Error::io(&self.path))?;
+        self.require_unchanged(Stamp::of(&now))?;
+        let mut npz = Npz::open(&self.path, KIND)?;
+        require_shape(&mut npz, &self.path, "au", &[self.samples])?;
+        let Some(start) = npz.start("au")? else {
+            let whole = npz.floats("au")?.values;
+            finite(&self.path, "au", &whole, 0)?;
+            return Ok(whole[samples].to_vec());
+        };
+        let mut file = File::open(&self.path).map_err(Error::io(&self.path))?;
+        self.values(&mut file, "au", start, samples)
+    }
+
     fn rows(&self, file: &mut File, place: &Place, frames: Range<usize>) -> Result<Array2<f32>> {
         let start = place.start.expect("only of files whose arrays lie plainly");
-        let row = place.columns * size_of::<f32>();
-        let mut bytes = vec![0; frames.len() * row];
-        file.seek(SeekFrom::Start(start + (frames.start * row) as u64))
+        let wanted = frames.start * place.columns..frames.end * place.columns;
+        let values = self.values(file, place.spectrum.name(), start, wanted)?;
+        Ok(Array2::from_shape_vec((frames.len(), place.columns), values).expect("as many values as were asked for"))
+    }
+
+    /// Values of the array `name`, which lies plainly from byte `start` on.
+    fn values(&self, file: &mut File, name: &str, start: u64, wanted: Range<usize>) -> Result<Vec<f32>> {
+        let mut bytes = vec![0; wanted.len() * size_of::<f32>()];
+        file.seek(SeekFrom::Start(start + (wanted.start * size_of::<f32>()) as u64))
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(Error::io(&self.path))?;
         let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-        finite(&self.path, place.spectrum.name(), &values, frames.start * place.columns)?;
-        Ok(Array2::from_shape_vec((frames.len(), place.columns), values).expect("as many values as were asked for"))
+        finite(&self.path, name, &values, wanted.start)?;
+        Ok(values)
     }
 
     fn require_unchanged(&self, now: Stamp) -> Result<()> {

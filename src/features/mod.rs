@@ -78,6 +78,13 @@ pub struct FeatureMeta {
     pub version: u32,
 }
 
+impl FeatureMeta {
+    /// Samples of what was analysed.
+    pub fn samples(&self) -> u64 {
+        self.trim_end.saturating_sub(self.trim_start)
+    }
+}
+
 /// Sums per band from which means and variances over many files follow without reading them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BandSums {

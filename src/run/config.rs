@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::data::DataIdentity;
+use crate::data::{Augment, DataIdentity};
 use crate::features::FeatureConfig;
 use crate::models::{CbhgConfig, ConvVaeConfig, LstmVaeConfig, VaeConfig};
 
@@ -292,6 +292,9 @@ pub struct BatchConfig {
     pub size: usize,
     /// Frames of an item; 0 is the whole utterance.
     pub frames: usize,
+    /// How items are changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment: Option<Augment>,
 }
 
 impl RunConfig {

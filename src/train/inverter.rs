@@ -53,7 +53,7 @@ impl InverterTask {
     /// The beginning of a test item: its spectrum above the prediction.
     fn picture(&self, model: &Cbhg, item: Item) -> Result<Vec<Array2<f32>>> {
         let item = Item { frames: item.frames.min(DRAWN), ..item };
-        let batch = self.test.batch(&[item])?.on(&self.device);
+        let batch = self.test.batch(&[item], Position::default())?.on(&self.device);
         let output = model.forward(batch.input, &batch.lengths);
         let corrected = batch.spectrum.clone() - batch.target;
         Ok([batch.spectrum, corrected + output].map(joined).into())

@@ -68,7 +68,8 @@ impl VaeTask {
 
     /// The first test segments, each beside the next, above what the posterior's mean makes of them; and segments of the prior.
     fn pictures(&self, model: &Vae, items: &[Item]) -> Result<Pictures> {
-        let x = Tensor::from_data(self.test.batch(&items[..items.len().min(DRAWN)])?, &self.device);
+        let x =
+            Tensor::from_data(self.test.batch(&items[..items.len().min(DRAWN)], Position::default())?, &self.device);
         let reconstruction = model.decode(model.encode(x.clone()).mean).mean;
         let prior = model.decode(self.noise(DRAWN, "pictures", 0)).mean;
         Ok(vec![

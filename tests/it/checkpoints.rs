@@ -29,7 +29,7 @@ fn about(step: u64, test: Option<f64>) -> About {
         objective: Objective::BetaVae(BetaVae::new(1.0)),
         optimizer: AdamConfig::default(),
         schedule: Schedule::constant(1e-3),
-        batch: BatchConfig { size: 1, frames: 20 },
+        batch: BatchConfig { size: 1, frames: 20, augment: None },
         seed: 0,
         features,
         data: DataIdentity { files: 1, frames: 100, hash: String::new() },

@@ -148,7 +148,8 @@ fn copies() -> (TempDir, Vec<PathBuf>) {
 
 /// The error of loading, or else of reading every frame of every file.
 fn said<D: Dataset>(loaded: Result<D>, items: impl Fn(&D) -> Vec<Item>) -> String {
-    let read = loaded.and_then(|data| items(&data).chunks(4).try_for_each(|items| data.batch(items).map(drop)));
+    let read = loaded
+        .and_then(|data| items(&data).chunks(4).try_for_each(|items| data.batch(items, Position::default()).map(drop)));
     read.err().map(|error| error.to_string()).unwrap_or_default()
 }
 
@@ -233,7 +234,11 @@ fn files_that_others_packed_or_wrote_by_columns_stream_to_the_same_values_and_ar
     let (folder, paths) = copies();
     let every = |room| {
         let pairs = pairs(folder.path(), room).unwrap();
-        pairs.items(50).chunks(3).map(|items| values(pairs.batch(items).unwrap())).collect::<Vec<_>>()
+        pairs
+            .items(50)
+            .chunks(3)
+            .map(|items| values(pairs.batch(items, Position::default()).unwrap()))
+            .collect::<Vec<_>>()
     };
     let wanted = every(u64::MAX);
     deflate(&paths[0]);
@@ -256,7 +261,9 @@ fn a_file_that_is_cut_replaced_or_removed_meanwhile_is_named() {
     let bytes = fs::read(&paths[1]).unwrap();
     let mels = segments(folder.path(), 20, 0).unwrap();
     let both = pairs(folder.path(), 0).unwrap();
-    let every = || [mels.batch(&mels.items()).err(), both.batch(&both.items(1000)).err()];
+    let every = || {
+        [mels.batch(&mels.items(), Position::default()).err(), both.batch(&both.items(1000), Position::default()).err()]
+    };
     let are_named = |what: &str| {
         for said in every().map(|error| error.expect("the file is not as it was").to_string()) {
             assert!(said.contains("1.feat.npz") && said.contains(what) && said.lines().count() == 1, "{said}");

@@ -77,7 +77,7 @@ fn config(model: ModelConfig, objective: Objective, frames: usize) -> RunConfig 
         objective,
         optimizer: AdamConfig::default(),
         schedule: Schedule::constant(1e-3),
-        batch: BatchConfig { size: 4, frames },
+        batch: BatchConfig { size: 4, frames, augment: None },
         seed: 1,
         features: train.config().clone(),
         data: train.identity(),
@@ -123,7 +123,7 @@ fn inverter<'a>(spoilt: impl IntoIterator<Item = u64>) -> (Session<Cbhg>, Wild<'
         small_output: true,
     };
     let load = |set| PairDataset::load(set, Some(&standardizer), &mut Room::unlimited()).unwrap();
-    let (batch, weights) = (BatchConfig { size: 4, frames: 16 }, bin_weights(train.config(), None));
+    let (batch, weights) = (BatchConfig { size: 4, frames: 16, augment: None }, bin_weights(train.config(), None));
     let task = InverterTask::new(load(&train), load(&test), &batch, weights, 1, &device).unwrap();
     let objective = Objective::SpectrumL1 { recipe: InverterRecipe::Correction, knee: None };
     let fresh = model.init(1, &device.autodiff());
