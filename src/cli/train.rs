@@ -190,8 +190,9 @@ impl TrainFlags {
                 Session::start(model, config, standardizer)
             }
         };
-        if session.about.step >= steps {
-            let done = session.about.step;
+        let done = session.about.step;
+        // At the last step without its evaluation, that was interrupted; only it is left to do.
+        if done > steps || done == steps && session.about.tested == done {
             say(format_args!("{} has {done} steps already; a larger --steps goes on", self.logdir.display()));
             return Ok(ExitCode::SUCCESS);
         }

@@ -203,6 +203,9 @@ impl<T: Task> Loop<'_, T> {
             self.save()?; // a disk that cannot be written is found out before the work, not after
         } else if self.is_due(self.limits.eval_every) && self.session.about.tested < self.step() {
             self.evaluate()?; // it was interrupted
+            if self.session.about.tested == self.step() {
+                self.save()?; // or it would be noted again after a kill
+            }
         }
         let outcome = loop {
             if let Some(outcome) = self.outcome() {
@@ -316,7 +319,8 @@ impl<T: Task> Loop<'_, T> {
         Ok(())
     }
 
-    /// Puts the run back to its last checkpoint that no skipped step came right before.
+    /// Puts the run back to its last checkpoint that no skipped step came right before, on disk too: a run that is killed right
+    /// after it must not do it again.
     fn roll_back(&mut self, why: &str) -> Result<()> {
         let from = self.step();
         if let Some(earlier) = self.session.about.trouble.rolled_back {
@@ -334,6 +338,7 @@ impl<T: Task> Loop<'_, T> {
         self.session.go_back(checkpoint)?;
         self.session.about.trouble.rolled_back = Some(from);
         self.task.seek(self.session.about.position);
+        self.save()?;
         let to = self.step();
         self.journal = Journal::open(self.run, to)?;
         self.means = Means::new();

@@ -226,6 +226,51 @@ fn an_interrupted_evaluation_is_not_recorded_and_done_when_the_run_goes_on() {
 }
 
 #[test]
+fn a_last_evaluation_that_was_interrupted_is_all_that_the_same_command_does() {
+    let (folder, data) = (TempDir::new().unwrap(), fixture());
+    let run = RunDir::at(&folder.path().join("run"));
+    let flags = [text(run.path()), text(&data.train), text(&data.test), "--device", "cpu", "--preset", "tiny"];
+    let three = [&flags[..], &["--batch-size", "4", "--steps", "3"]].concat();
+    let straight = folder.path().join("straight");
+    succeed("train-vae", &[&[text(&straight)], &three[1..]].concat());
+    // An interruption in the evaluation after the last step leaves what a run of which that step is not the last leaves.
+    succeed("train-vae", &[&flags[..], &["--batch-size", "4", "--steps", "5", "--save-every", "3"]].concat());
+    fs::remove_dir_all(run.path().join("step-00000005")).unwrap();
+    assert_eq!(run.latest().unwrap().unwrap().about.tested, 0);
+    let said = succeed("train-vae", &three);
+    assert!(said.contains("step 3  test") && !said.contains("train  epoch"), "{said}");
+    for name in ["model.safetensors", "optimizer.safetensors", "run.json", "manifest.json"] {
+        let [one, other] = [&straight, run.path()].map(|run| fs::read(run.join("step-00000003").join(name)).unwrap());
+        assert!(one == other, "{name}");
+    }
+    assert_eq!(events::steps(&run.path().join("test"))["loss/total"], [3]);
+    assert!(succeed("train-vae", &three).contains("has 3 steps already"));
+}
+
+#[test]
+fn a_run_that_is_killed_right_after_it_was_put_back_is_not_put_back_again() {
+    let folder = TempDir::new().unwrap();
+    let run = RunDir::at(&folder.path().join("run"));
+    let bad = || 8..8 + u64::from(SKIPS_IN_A_ROW);
+    let (mut session, mut task) = vae(&run, bad());
+    let killed = folder.path().join("killed");
+    let stop = AtomicUsize::new(0);
+    let outcome = fit(&mut task, &mut session, &run, &LIMITS, &stop, &mut |report| {
+        if let Report::RolledBack { .. } = report {
+            assert!(Command::new("cp").arg("-r").args([run.path(), &killed]).status().unwrap().success());
+        }
+    });
+    assert_eq!(outcome.unwrap(), Outcome::Finished);
+    // Step 10, saved amid the bad steps, is gone: the run would go on from there.
+    let killed = RunDir::at(&killed);
+    let (mut session, mut task) = vae(&killed, bad());
+    assert_eq!((session.about.step, session.about.trouble.rolled_back, session.about.rate()), (5, Some(13), 5e-4));
+    let (outcome, told) = train(&killed, &mut session, &mut task);
+    assert!(matches!(outcome, Err(Error::Diverged(message)) if message.contains("put back once already")));
+    assert!(told.iter().all(|line| line.starts_with("skipped")));
+}
+
+#[test]
 fn a_run_ends_when_its_time_is_over_or_its_test_loss_stays_where_it_is() {
     let folder = TempDir::new().unwrap();
     let run = RunDir::at(folder.path());
