@@ -3,6 +3,7 @@
 mod audio;
 mod checkpoints;
 mod corpus;
+mod disk;
 mod env;
 mod events;
 mod extract;
