@@ -118,17 +118,27 @@ impl Vocoder {
     ///
     /// # Shapes
     /// `[frames, mels] -> [frames, bins]`
-    fn linear(&self, logmel: ArrayView2<f32>) -> Array2<f32> {
+    pub fn linear(&self, logmel: ArrayView2<f32>) -> Array2<f32> {
         if self.exact {
             return logmel.to_owned();
         }
-        let Some(network) = &self.network else { return self.estimate.log_power(logmel) };
-        match network.recipe {
-            InverterRecipe::Workshop => network.predict(logmel),
-            InverterRecipe::Correction => {
-                self.estimate.log_power(logmel) + network.predict(network.standardizer.apply(logmel).view())
-            }
+        match (self.predict(logmel), self.is_workshop()) {
+            (Some(spectrum), true) => spectrum,
+            (Some(correction), false) => self.estimate.log_power(logmel) + correction,
+            (None, _) => self.estimate.log_power(logmel),
         }
+    }
+
+    /// What the network itself gives: the spectrum in the workshop's recipe, else the correction; `None` without a network.
+    ///
+    /// # Shapes
+    /// `[frames, mels] -> [frames, bins]`
+    pub fn predict(&self, logmel: ArrayView2<f32>) -> Option<Array2<f32>> {
+        let network = self.network.as_ref()?;
+        Some(match network.recipe {
+            InverterRecipe::Workshop => network.predict(logmel),
+            InverterRecipe::Correction => network.predict(network.standardizer.apply(logmel).view()),
+        })
     }
 
     /// Whether the sound is to keep to the mel bands, not to one guess at the linear spectrum.

@@ -20,5 +20,6 @@ mod phase;
 mod pipeline;
 mod settings;
 mod tampering;
+mod torch;
 mod training;
 mod unattended;
