@@ -48,12 +48,12 @@ impl InverterTask {
         Self { train, test, sampler, batch_size: batch.size, weights, last: Vec::new(), device: device.clone() }
     }
 
-    /// The beginning of a test item: its spectrum above the prediction.
-    fn picture(&self, model: &Cbhg, item: Item) -> Vec<Array2<f32>> {
+    /// The beginning of a test item: its spectrum and the prediction.
+    fn prediction(&self, model: &Cbhg, item: Item) -> [Array2<f32>; 2] {
         let item = Item { frames: item.frames.min(DRAWN), ..item };
         let batch = self.test.batch(&[item], &self.device);
         let output = model.forward(batch.input.clone(), &batch.lengths);
-        [batch.target, output].map(|of_network| self.test.spectrum(item, joined(of_network))).into()
+        [batch.target, output].map(|of_network| self.test.spectrum(item, joined(of_network)))
     }
 }
 
@@ -107,8 +107,9 @@ impl Task for InverterTask {
         }
         let mean = |sum| sum / frames as f64;
         let means = BTreeMap::from([("total".to_string(), mean(total)), ("l1".to_string(), mean(l1))]);
-        let pictures = vec![("pictures/prediction", self.picture(model, items[0]))];
-        Some(Evaluation { means, scalars: Vec::new(), pictures })
+        let heard = self.prediction(model, items[0]);
+        let pictures = vec![("pictures/prediction", heard.to_vec())];
+        Some(Evaluation { means, pictures, heard, ..Evaluation::default() })
     }
 
     fn files(&self) -> BTreeSet<String> {

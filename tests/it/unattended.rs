@@ -123,8 +123,16 @@ fn inverter<'a>(spoilt: impl IntoIterator<Item = u64>) -> (Session<Cbhg>, Wild<'
     (session, Wild { task, steps: spoilt.into_iter().collect(), by: f32::INFINITY, stops: None })
 }
 
-pub const LIMITS: Limits =
-    Limits { steps: 20, log_every: 5, eval_every: 10, save_every: 5, keep: 9, deadline: None, patience: None };
+pub const LIMITS: Limits = Limits {
+    steps: 20,
+    log_every: 5,
+    eval_every: 10,
+    save_every: 5,
+    audio_every: 2,
+    keep: 9,
+    deadline: None,
+    patience: None,
+};
 
 /// Trains and gives the outcome with what was reported of skipped steps and of going back.
 fn train(run: &RunDir, session: &mut Session<Vae>, task: &mut Wild<VaeTask>) -> (Result<Outcome>, Vec<String>) {
@@ -219,9 +227,11 @@ fn an_interrupted_evaluation_is_not_recorded_and_done_when_the_run_goes_on() {
     assert_eq!((resumed.about.step, resumed.about.tested), (10, 0));
     assert_eq!(train(&run, &mut resumed, &mut task).0.unwrap(), Outcome::Finished);
     let test = events::steps(&run.path().join("test"));
-    for tag in ["loss/total", "latents/active", "pictures/reconstruction", "pictures/prior"] {
+    let tags = ["loss/total", "latents/active", "pictures/reconstruction", "pictures/prior", "latents/means"];
+    for tag in tags.into_iter().chain(["latents/samples", "means/latent-02", "audio/reconstruction"]) {
         assert_eq!(test[tag], [10, 20], "{tag}");
     }
+    assert_eq!(test["audio/original"], [10]);
     assert_eq!(events::steps(&run.path().join("train"))["configuration"], [0]);
 }
 
@@ -314,14 +324,15 @@ fn metrics_are_a_line_for_each_logged_step_and_each_step_once_after_a_kill() {
     let (mut session, mut task) = vae(&run, [2]);
     train(&run, &mut session, &mut task).0.unwrap();
     assert_eq!((steps("train"), steps("test")), (vec![5, 10, 15, 20], vec![10, 20]));
-    // The same names as in TensorBoard.
+    // The same names as TensorBoard's scalars have.
+    const UNSEEN: [&str; 6] = ["configuration", "pictures/", "audio/", "means/", "latents/means", "latents/samples"];
     let names = |line: &Value| -> BTreeSet<String> {
         line.as_object().unwrap().keys().filter(|name| name.contains('/')).cloned().collect()
     };
     for phase in ["train", "test"] {
         let shown = events::steps(&run.path().join(phase)).into_keys();
         let shown: BTreeSet<String> =
-            shown.filter(|tag| tag != "configuration" && !tag.starts_with("pictures/")).collect();
+            shown.filter(|tag| !UNSEEN.iter().any(|unseen| tag.starts_with(unseen))).collect();
         let last = lines(run.path()).into_iter().rfind(|line| line["phase"] == phase).unwrap();
         assert_eq!(names(&last), shown);
         assert!(last["wall_time"].as_f64().unwrap() > 1e9 && last["loss/total"].is_number());
