@@ -14,6 +14,7 @@ use crate::run::Checkpoint;
 use crate::{Error, Result};
 
 /// A trained model of either kind.
+#[allow(clippy::large_enum_variant)] // there is one in a process
 pub enum Predictor {
     /// Gives `mean` and `scale` `[segments, latents]` and `decoded` `[frames, mels]`.
     Vae(VaeCodec),
