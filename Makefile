@@ -7,6 +7,7 @@
 #   make torture                     kills training runs at random moments, hundreds of times; each must come out as if left alone
 #   make smoke                       the demo in seconds, for continuous integration
 #   make test-peers                  TensorBoard and numpy read what it left
+#   make test-torch                  PyTorch gives the same with the exported models (a few GB of packages)
 #   make bench                       how long training steps, inference and signal processing take
 #   make bench-peers                 the same in turns with PyTorch and librosa (PEER_FLAGS="--device cuda --compile")
 #   make bench-sound AUDIO=DIR       what every chain from spectrum to sound loses: LSD, MCD, PESQ, ESTOI (the runs in RUN, if any)
@@ -38,7 +39,7 @@ OUT = $(call path,$(RUN)/out)
 TRAIN = $(FEATURES)/train $(FEATURES)/test --device $(DEVICE) --preset $(PRESET)
 MODELS = --vae $(VAE) --inverter $(INVERTER) --device $(DEVICE) --png
 
-.PHONY: demo build corpus features vae inverter synth test torture test-peers smoke lint check-cuda bench bench-peers bench-sound gpu-bundle clean
+.PHONY: demo build corpus features vae inverter synth test torture test-peers test-torch smoke lint check-cuda bench bench-peers bench-sound gpu-bundle clean
 # Stages run in the order in which they are named, also under `make -j`; cargo and the programs use all cores by themselves.
 .NOTPARALLEL:
 
@@ -84,6 +85,8 @@ torture:
 	$(CARGO) test --test it -- --ignored --nocapture --exact unattended::torture_every_model
 
 SMOKE = PROFILE=dev RUN=work/smoke STEPS=30 DEVICE=cpu
+SMOKE_TRAIN = work/smoke/features/train work/smoke/features/test --device cpu --preset tiny
+BIN_DEV = $(call path,$(or $(CARGO_TARGET_DIR),target)/debug)
 smoke:
 	rm -rf work/smoke
 	$(MAKE) demo $(SMOKE) CORPUS_FLAGS="--speakers 2 --utterances 3 --seconds 1.5 --test-fraction 0.34"
@@ -96,6 +99,14 @@ test-peers: smoke
 	test -x work/venv/bin/python || python3 -m venv work/venv
 	work/venv/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-peers.txt
 	work/venv/bin/python scripts/check_peers.py work/smoke
+
+# A recurrent VAE and a moving average beside the models of the demo; PyTorch in the environment of `bench-peers`.
+test-torch: smoke
+	$(BIN_DEV)/train-vae work/smoke/lstm $(SMOKE_TRAIN) --arch lstm --steps 30 --ema 0.9
+	test -x work/venv-bench/bin/python || python3 -m venv work/venv-bench
+	work/venv-bench/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-bench.txt
+	work/venv-bench/bin/python scripts/check_torch.py $(BIN_DEV) \
+	    "$$(find work/smoke/features/test -name '*.feat.npz' | sort | head -n 1)" work/smoke/vae work/smoke/lstm work/smoke/inverter
 
 lint:
 	$(CARGO) fmt --check

@@ -4,9 +4,11 @@
     check_peers.py RUN      (pip install -r scripts/requirements-peers.txt)
 """
 
+import io
 import json
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,35 @@ def check_pictures(run):
     json.loads(text.decode().removeprefix("```json").removesuffix("```"))
 
 
+def check_sounds(run):
+    events = EventAccumulator(str(run / "test"))
+    events.Reload()
+    assert sorted(events.Tags()["audio"]) == ["audio/original", "audio/reconstruction"], (run, events.Tags()["audio"])
+    for tag in events.Tags()["audio"]:
+        for event in events.Audio(tag):
+            assert event.content_type == "audio/wav" and event.sample_rate == 16000, (run, tag)
+            with wave.open(io.BytesIO(event.encoded_audio_string)) as sound:
+                assert sound.getparams()[:4] == (1, 2, 16000, event.length_frames), (run, tag, sound.getparams())
+                samples = np.frombuffer(sound.readframes(event.length_frames), "<i2")
+            assert 0.5 < len(samples) / 16000 < 4 and abs(samples).max() == round(0.9 * 32768), (run, tag)
+
+
+def check_histograms(run):
+    events = EventAccumulator(str(run / "test"))
+    events.Reload()
+    tags = events.Tags()["histograms"]
+    each = [tag for tag in tags if tag.startswith("means/latent-")]
+    assert sorted(set(tags) - set(each)) == ["latents/means", "latents/samples"] and each, (run, tags)
+    segments = {events.Histograms(tag)[-1].histogram_value.num for tag in each}
+    assert len(segments) == 1, (run, segments)
+    for tag in tags:
+        for event in events.Histograms(tag):
+            found = event.histogram_value
+            assert sum(found.bucket) == found.num and len(found.bucket) == len(found.bucket_limit), (run, tag)
+            assert found.num == segments.copy().pop() * (1 if tag in each else len(each)), (run, tag)
+            assert found.bucket_limit[-1] == found.max and found.min <= found.sum / found.num <= found.max, (run, tag)
+
+
 def check_events(run):
     for part in ["train", "test"]:
         found = scalars(run / part)
@@ -45,6 +76,7 @@ def check_events(run):
             assert values and steps == sorted(set(steps)), (run, part, tag, steps)
             assert np.isfinite([value for _, value in values]).all(), (run, part, tag)
     check_pictures(run)
+    check_sounds(run)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["phase"] == "test"] == [step for step, _ in found["loss/total"]], run
     last = json.loads((sorted(run.glob("step-*"))[-1] / "run.json").read_text())
@@ -67,6 +99,7 @@ def check_features(run):
 run = Path(sys.argv[1])
 check_events(run / "vae")
 check_events(run / "inverter")
+check_histograms(run / "vae")
 check_features(run)
 subprocess.run([sys.executable, REPOSITORY / "examples" / "read.py", run], check=True, stdout=subprocess.DEVNULL)
 assert (run / "out" / "edited.npz").exists()

@@ -80,6 +80,11 @@ impl Waveform {
         wav::write(self, path)
     }
 
+    /// The content of the file that [`write`](Self::write) writes.
+    pub(crate) fn to_wav(&self) -> Vec<u8> {
+        wav::to_bytes(self)
+    }
+
     /// The sound at another sample rate, `ceil(len * rate / sample_rate)` samples long and aligned with the original.
     /// An equal rate gives the samples unchanged.
     ///

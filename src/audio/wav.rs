@@ -6,7 +6,7 @@
 mod chunks;
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use hound::{SampleFormat, WavSpec, WavWriter};
@@ -68,6 +68,29 @@ fn decode<const N: usize>(samples: &mut Vec<f32>, bytes: &[u8], channels: usize,
     }
 }
 
+/// What a file of 16-bit PCM holds.
+///
+/// # Panics
+/// If a wave is longer than a file can be.
+pub(super) fn to_bytes(waveform: &Waveform) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    let mut writer = WavWriter::new(&mut file, spec(waveform)).expect("memory takes a header");
+    for &x in &waveform.samples {
+        writer.write_sample(level(x)).expect("memory takes a sample");
+    }
+    writer.finalize().expect("a wave is shorter than 4 GB");
+    file.into_inner()
+}
+
+/// The 16-bit value of a sample.
+fn level(x: f32) -> i16 {
+    (x * 32768.0).round().clamp(-32768.0, 32767.0) as i16
+}
+
+fn spec(waveform: &Waveform) -> WavSpec {
+    WavSpec { channels: 1, sample_rate: waveform.sample_rate, bits_per_sample: 16, sample_format: SampleFormat::Int }
+}
+
 /// Writes 16-bit PCM.
 pub(super) fn write(waveform: &Waveform, path: &Path) -> Result<()> {
     if let Some(at) = waveform.samples.iter().position(|x| !x.is_finite()) {
@@ -78,21 +101,14 @@ pub(super) fn write(waveform: &Waveform, path: &Path) -> Result<()> {
         let peak = waveform.samples.iter().fold(0.0f32, |peak, x| peak.max(x.abs()));
         tracing::warn!("{}: {clipped} samples beyond full scale are cut off (the peak is {peak:.3})", path.display());
     }
-    let spec = WavSpec {
-        channels: 1,
-        sample_rate: waveform.sample_rate,
-        bits_per_sample: 16,
-        sample_format: SampleFormat::Int,
-    };
     let failed = |error| match error {
         hound::Error::IoError(source) => Error::io(path)(source),
         other => Error::file(path, format!("not written: {other}")),
     };
     write_beside(path, |file| {
-        let mut writer = WavWriter::new(file, spec).map_err(failed)?;
+        let mut writer = WavWriter::new(file, spec(waveform)).map_err(failed)?;
         for &x in &waveform.samples {
-            let level = (x * 32768.0).round().clamp(-32768.0, 32767.0);
-            writer.write_sample(level as i16).map_err(failed)?;
+            writer.write_sample(level(x)).map_err(failed)?;
         }
         writer.finalize().map_err(failed)
     })

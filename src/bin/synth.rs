@@ -1,4 +1,4 @@
-//! `synth COMMAND`: reconstruct, vocode, sample, traverse, edit, interpolate, morph, encode, decode, inspect.
+//! `synth COMMAND`: reconstruct, vocode, sample, traverse, edit, interpolate, morph, encode, decode, predict, export, inspect.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,9 +9,10 @@ use vae_workshop::cli;
 use vae_workshop::cli::latents::{EditFlags, InterpolateFlags, MorphFlags, require_latent};
 use vae_workshop::cli::synth::{Made, PathFlags, SoundFlags, Studio, VaeFlag, for_each};
 use vae_workshop::cli::train::DeviceFlags;
+use vae_workshop::run::Checkpoint;
 use vae_workshop::synth::{
-    Change, Codes, Edit, Item, PriorConfig, Shape, VaeCodec, Vocoder, band_correlation, describe, draw_beside,
-    own_config, read_features, read_linear, render, require_ending,
+    Change, Codes, Edit, Item, Predictor, PriorConfig, Shape, VaeCodec, Vocoder, band_correlation, describe,
+    draw_beside, own_config, read_features, read_linear, render, require_ending,
 };
 use vae_workshop::{Error, Result};
 
@@ -117,6 +118,25 @@ enum Command {
         #[arg(value_name = "OUT")]
         output: PathBuf,
     },
+    /// Write what a model makes of a sound as arrays [frames, ..] for numpy: logmel, and of a VAE the mean and scale of each
+    /// segment's latents and decoded, of an inverter network (what it puts out) and logspec (the linear spectrum that sounds).
+    Predict {
+        /// Run of train-vae or train-inverter, or one of its step-N folders.
+        run: PathBuf,
+        #[command(flatten)]
+        compute: DeviceFlags,
+        #[command(flatten)]
+        paths: PathFlags,
+    },
+    /// Write a model for PyTorch: names and layouts that load_state_dict takes, the run's description as metadata. See
+    /// examples/torch_models.py.
+    Export {
+        /// Run of train-vae or train-inverter, or one of its step-N folders.
+        run: PathBuf,
+        /// A .safetensors file, which is replaced if it is there.
+        #[arg(value_name = "OUT")]
+        output: PathBuf,
+    },
     /// Say what a run, a feature file or a codes file is.
     Inspect { path: PathBuf },
 }
@@ -142,6 +162,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Morph(morph) => morph.run(),
         Command::Encode { vae, compute, paths } => encode(&vae, &compute, &paths),
         Command::Decode { vae, sound, codes, output } => decode(&vae, &sound, &codes, &output),
+        Command::Predict { run, compute, paths } => predict(&run, &compute, &paths),
+        Command::Export { run, output } => export(&run, &output),
         Command::Inspect { path } => {
             cli::say(describe(&path)?.trim_end());
             Ok(ExitCode::SUCCESS)
@@ -250,6 +272,25 @@ fn decode(vae: &VaeFlag, sound: &SoundFlags, input: &Path, output: &Path) -> Res
     let codes = Codes::read(input)?;
     Studio::open(sound, vae)?.make(&codes, &[], input, output)?;
     cli::say(output.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn predict(run: &Path, compute: &DeviceFlags, paths: &PathFlags) -> Result<ExitCode> {
+    let plan = paths.plan(Shape::File("npz"), false)?;
+    let predictor = Predictor::open(run, &compute.open()?)?;
+    for_each(&plan, |Item { input, output }| {
+        let source = read_features(input, predictor.features(), run)?;
+        predictor.write(&source, output)?;
+        cli::say(output.display());
+        Ok(())
+    })
+}
+
+fn export(run: &Path, output: &Path) -> Result<ExitCode> {
+    require_ending(output, "safetensors")?;
+    let (checkpoint, _) = Checkpoint::with_model(run)?;
+    checkpoint.export(output)?;
+    cli::say(format_args!("{}: the model of {}", output.display(), checkpoint.path.display()));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,7 +1,8 @@
 //! Event files for TensorBoard, and the same scalars as JSON ([`Metrics`]).
 //!
 //! An event file is a sequence of TFRecords, each an `Event` message in protocol-buffer encoding. Only what this crate logs is
-//! encoded: scalars, pictures, text, and where a session starts. No published crate for this is maintained.
+//! encoded: scalars, pictures, histograms, sounds, text, and where a session starts. No published crate for this is maintained.
+//! A run's configuration is text: the hyperparameters' tab wants a table of the experiment's values agreed on by all its runs.
 //!
 //! # Reference
 //! `tensorflow/core/util/event.proto`, `summary.proto` and `lib/io/record_writer.h`; `_CheckForRestartAndMaybePurge` in
@@ -83,6 +84,41 @@ impl EventWriter {
         self.value(step, tag, |value| value.bytes(4, &image.0))
     }
 
+    /// Adds the distribution of values at one step. Values that are not finite are left out.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written.
+    pub fn histogram(&mut self, step: u64, tag: &str, values: &[f32]) -> Result<()> {
+        let finite: Vec<f64> = values.iter().filter(|value| value.is_finite()).map(|&value| f64::from(value)).collect();
+        let Histogram { least, most, limits, counts } = Histogram::of(&finite);
+        let mut histogram = Message::default();
+        let sums = [finite.len() as f64, finite.iter().sum(), finite.iter().map(|value| value * value).sum()];
+        for (field, number) in [least, most].into_iter().chain(sums).enumerate() {
+            histogram.fixed64(field as u64 + 1, number.to_bits()); // min, max, num, sum, sum_squares
+        }
+        for (field, numbers) in [(6, limits), (7, counts)] {
+            let packed: Vec<u8> = numbers.into_iter().flat_map(f64::to_le_bytes).collect();
+            histogram.bytes(field, &packed); // bucket_limit, bucket
+        }
+        self.value(step, tag, |value| value.bytes(5, &histogram.0))
+    }
+
+    /// Adds a sound of one step: `wav` is the content of a file of one channel.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written.
+    pub fn sound(&mut self, step: u64, tag: &str, sample_rate: u32, samples: usize, wav: &[u8]) -> Result<()> {
+        let mut audio = Message::default();
+        audio.fixed32(1, (sample_rate as f32).to_bits());
+        for (field, number) in [(2, 1), (3, samples as u64)] {
+            audio.key(field, 0); // num_channels, length_frames
+            audio.varint(number);
+        }
+        audio.bytes(4, wav); // encoded_audio_string
+        audio.bytes(5, b"audio/wav"); // content_type
+        self.value(step, tag, |value| value.bytes(6, &audio.0))
+    }
+
     /// Adds a text in Markdown, for TensorBoard's text tab.
     ///
     /// # Errors
@@ -132,6 +168,37 @@ fn masked_crc(data: &[u8]) -> [u8; 4] {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
+/// Counts of values in buckets of one width.
+#[derive(Debug, PartialEq)]
+struct Histogram {
+    least: f64,
+    most: f64,
+    /// Upper ends of the buckets.
+    limits: Vec<f64>,
+    counts: Vec<f64>,
+}
+
+/// As many as TensorBoard draws.
+const BUCKETS: usize = 30;
+
+impl Histogram {
+    /// Of finite values. Where all are the same there is one bucket.
+    fn of(values: &[f64]) -> Self {
+        let least = values.iter().copied().reduce(f64::min).unwrap_or(0.0);
+        let most = values.iter().copied().reduce(f64::max).unwrap_or(0.0);
+        let buckets = if most > least { BUCKETS } else { 1 };
+        let width = (most - least) / buckets as f64;
+        let mut counts = vec![0.0; buckets];
+        for value in values {
+            let bucket = if width > 0.0 { ((value - least) / width) as usize } else { 0 };
+            counts[bucket.min(buckets - 1)] += 1.0; // the greatest value belongs to the last
+        }
+        let mut limits: Vec<f64> = (1..=buckets).map(|bucket| least + width * bucket as f64).collect();
+        limits[buckets - 1] = most;
+        Self { least, most, limits, counts }
+    }
+}
+
 /// A protocol-buffer message under construction.
 #[derive(Default)]
 struct Message(Vec<u8>);
@@ -159,6 +226,11 @@ impl Message {
         self.0.extend(bits.to_le_bytes());
     }
 
+    fn fixed64(&mut self, field: u64, bits: u64) {
+        self.key(field, 1);
+        self.0.extend(bits.to_le_bytes());
+    }
+
     fn key(&mut self, field: u64, wire_type: u64) {
         self.varint(field << 3 | wire_type);
     }
@@ -175,6 +247,18 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_value_is_in_one_bucket_and_the_ends_are_in_the_first_and_the_last() {
+        let values: Vec<f64> = (0..=300).map(|value| f64::from(value) - 100.0).collect();
+        let Histogram { least, most, limits, counts } = Histogram::of(&values);
+        assert_eq!((least, most, limits.len(), counts.len()), (-100.0, 200.0, 30, 30));
+        assert_eq!((limits[0], limits[29], counts[0], counts[29]), (-90.0, 200.0, 10.0, 11.0));
+        assert_eq!(counts.iter().sum::<f64>(), 301.0);
+        let same = Histogram::of(&[2.5; 7]);
+        assert_eq!(same, Histogram { least: 2.5, most: 2.5, limits: vec![2.5], counts: vec![7.0] });
+        assert_eq!(Histogram::of(&[]).counts, [0.0]);
+    }
 
     #[test]
     fn a_record_has_the_bytes_that_tensorflow_writes() {

@@ -60,6 +60,10 @@ pub struct TrainFlags {
     /// Steps between evaluations on the test set.
     #[arg(long, default_value_t = 1000, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub eval_every: u64,
+    /// Evaluations between those at which TensorBoard is given the sound of a test recording's reconstruction, beside the first
+    /// and the last; 0 for none.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub audio_every: u64,
     /// Newest checkpoints kept, beside the one of the least test loss.
     #[arg(long, default_value_t = 3, value_name = "N")]
     pub keep: usize,
@@ -199,13 +203,14 @@ impl TrainFlags {
                 Session::start(model, config, standardizer)
             }
         };
-        if session.about.step >= steps {
-            let done = session.about.step;
+        let done = session.about.step;
+        // At the last step without its evaluation, that was interrupted; only it is left to do.
+        if done > steps || done == steps && session.about.tested == done {
             say(format_args!("{} has {done} steps already; a larger --steps goes on", self.logdir.display()));
             return Ok(ExitCode::SUCCESS);
         }
-        let &Self { log_every, eval_every, keep, patience, .. } = self;
-        let limits = Limits { steps, log_every, eval_every, save_every, keep, deadline, patience };
+        let &Self { log_every, eval_every, audio_every, keep, patience, .. } = self;
+        let limits = Limits { steps, log_every, eval_every, save_every, audio_every, keep, deadline, patience };
         let write = |file: &mut BufWriter<File>| file.write_all(flags.as_bytes()).map_err(Error::io(&self.logdir));
         write_beside(&self.logdir.join("config.toml"), write)?;
         let mut display = Display::new(steps, session.about.step);

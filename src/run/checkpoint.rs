@@ -215,7 +215,8 @@ impl Checkpoint {
     }
 
     /// Writes `path` as a whole or not at all: as `step-N.tmp` first, each file flushed to the disk and the manifest last, then
-    /// renamed. What is at `path` is replaced.
+    /// renamed. What is at `path` is replaced; it steps aside as `step-N.old` until the new one is in its place, and
+    /// [`RunDir::lock`](super::RunDir::lock) puts it back if that never happened.
     ///
     /// # Errors
     /// [`Error::Io`] of the file that could not be written, or as [`verify`](Self::verify) if the disk does not give back
@@ -228,9 +229,14 @@ impl Checkpoint {
             // The first error is the one to report; on a full disk this also gives the room back.
             let _ = fs::remove_dir_all(&beside);
         })?;
-        remove_folder(path)?;
+        let aside = path.with_extension("old");
+        if path.exists() {
+            remove_folder(&aside)?;
+            fs::rename(path, &aside).map_err(Error::io(path))?;
+        }
         fs::rename(&beside, path).map_err(Error::io(path))?;
-        sync_folder(path.parent().unwrap_or(Path::new(".")))
+        sync_folder(path.parent().unwrap_or(Path::new(".")))?;
+        remove_folder(&aside)
     }
 
     fn fill(folder: &Path, about: &About, model: &NamedTensors, optimizer: &NamedTensors) -> Result<()> {

@@ -30,7 +30,7 @@ impl RunDir {
         &self.path
     }
 
-    /// Creates the folder if needed and takes its lock.
+    /// Creates the folder if needed, takes its lock, and puts back a checkpoint whose replacement was killed half way.
     ///
     /// # Errors
     /// If the folder cannot be written, or another trainer holds the lock.
@@ -39,12 +39,21 @@ impl RunDir {
         let path = self.path.join(".lock");
         let file = File::create(&path).map_err(Error::io(&path))?;
         match file.try_lock() {
-            Ok(()) => Ok(RunLock { _file: file }),
+            Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                Err(Error::file(&self.path, "another trainer is using this folder; give another LOGDIR or stop it"))
+                let message = "another trainer is using this folder; give another LOGDIR or stop it";
+                return Err(Error::file(&self.path, message));
             }
-            Err(TryLockError::Error(source)) => Err(Error::Io { path, source }),
+            Err(TryLockError::Error(source)) => return Err(Error::Io { path, source }),
         }
+        for name in self.names()? {
+            let Some(place) = name.strip_suffix(".old").filter(|name| name.starts_with("step-")) else { continue };
+            let place = self.path.join(place);
+            if !place.exists() {
+                fs::rename(self.path.join(&name), &place).map_err(Error::io(&place))?;
+            }
+        }
+        Ok(RunLock { _file: file })
     }
 
     /// The newest checkpoint that training can go on from, `None` if the folder has none at all. Damaged ones are named in
@@ -114,7 +123,8 @@ impl RunDir {
         for &step in old.iter().filter(|&&step| Some(step) != best).chain(beyond) {
             remove_folder(&self.step_path(step))?;
         }
-        for name in self.names()?.iter().filter(|name| name.starts_with("step-") && name.ends_with(".tmp")) {
+        let left = |name: &&String| name.starts_with("step-") && (name.ends_with(".tmp") || name.ends_with(".old"));
+        for name in self.names()?.iter().filter(left) {
             remove_folder(&self.path.join(name))?; // a killed session's
         }
         Ok(())

@@ -5,6 +5,7 @@ mod config;
 mod dir;
 mod manifest;
 mod tensors;
+mod torch;
 
 pub use checkpoint::{About, Best, Checkpoint, Trouble};
 pub use config::{
@@ -14,3 +15,4 @@ pub use config::{
 pub use dir::{RunDir, RunLock};
 pub(crate) use tensors::{ModulePath, values};
 pub use tensors::{NamedTensors, load_parameters, parameters, trained_shapes};
+pub use torch::{METADATA, to_torch};

@@ -1,6 +1,6 @@
 //! Parameters by name: out of a model, into a model, to and from safetensors files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -16,6 +16,15 @@ pub struct NamedTensors(pub BTreeMap<String, (Vec<usize>, Vec<f32>)>);
 impl NamedTensors {
     /// The content of a safetensors file.
     pub fn to_bytes(&self) -> Vec<u8> {
+        self.serialize(None)
+    }
+
+    /// The content of a safetensors file with this metadata.
+    pub(super) fn to_bytes_with(&self, metadata: HashMap<String, String>) -> Vec<u8> {
+        self.serialize(Some(metadata))
+    }
+
+    fn serialize(&self, metadata: Option<HashMap<String, String>>) -> Vec<u8> {
         let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = self
             .0
             .iter()
@@ -25,7 +34,7 @@ impl NamedTensors {
             let view = TensorView::new(Dtype::F32, (*shape).clone(), data).expect("shape and values agree");
             (name.as_str(), view)
         });
-        safetensors::serialize(views, None).expect("f32 tensors with distinct names serialise")
+        safetensors::serialize(views, metadata).expect("f32 tensors with distinct names serialise")
     }
 
     /// Reads a safetensors file.

@@ -118,14 +118,33 @@ impl Vocoder {
     /// # Shapes
     /// `[frames, mels]` -> `[range.len(), bins]`
     fn magnitude(&self, logmel: ArrayView2<f32>, range: Range<usize>) -> Array2<f32> {
+        self.features.power(self.linear_range(logmel, range).view()).mapv_into(f32::sqrt)
+    }
+
+    /// The linear ln power spectrum; what is given, if that is it.
+    ///
+    /// # Shapes
+    /// `[frames, mels] -> [frames, bins]`
+    pub fn linear(&self, logmel: ArrayView2<f32>) -> Array2<f32> {
+        self.linear_range(logmel, 0..logmel.nrows())
+    }
+
+    fn linear_range(&self, logmel: ArrayView2<f32>, range: Range<usize>) -> Array2<f32> {
         let here = logmel.slice(s![range.clone(), ..]);
-        let log_power = match &self.network {
+        match &self.network {
             _ if self.exact => here.to_owned(),
             None => self.estimate.log_power(here),
             Some(network) if self.is_workshop() => network.predict(logmel, range),
             Some(network) => self.estimate.log_power(here) + network.predict(logmel, range),
-        };
-        self.features.power(log_power.view()).mapv_into(f32::sqrt)
+        }
+    }
+
+    /// What the network itself gives: the spectrum in the workshop's recipe, else the correction; `None` without a network.
+    ///
+    /// # Shapes
+    /// `[frames, mels] -> [frames, bins]`
+    pub fn predict(&self, logmel: ArrayView2<f32>) -> Option<Array2<f32>> {
+        self.network.as_ref().map(|network| network.predict(logmel, 0..logmel.nrows()))
     }
 
     /// Whether the sound is to keep to the mel bands, not to one guess at the linear spectrum.

@@ -50,13 +50,13 @@ impl InverterTask {
         Ok(Self { train, test: Arc::new(test), weights: weights.into(), last: Vec::new(), device: device.clone() })
     }
 
-    /// The beginning of a test item: its spectrum above the prediction.
-    fn picture(&self, model: &Cbhg, item: Item) -> Result<Vec<Array2<f32>>> {
+    /// The beginning of a test item: its spectrum and the prediction.
+    fn prediction(&self, model: &Cbhg, item: Item) -> Result<[Array2<f32>; 2]> {
         let item = Item { frames: item.frames.min(DRAWN), ..item };
         let batch = self.test.batch(&[item], Position::default())?.on(&self.device);
         let output = model.forward(batch.input, &batch.lengths);
         let corrected = batch.spectrum.clone() - batch.target;
-        Ok([batch.spectrum, corrected + output].map(joined).into())
+        Ok([batch.spectrum, corrected + output].map(joined))
     }
 }
 
@@ -111,8 +111,9 @@ impl Task for InverterTask {
         }
         let mean = |sum| sum / frames as f64;
         let means = BTreeMap::from([("total".to_string(), mean(total)), ("l1".to_string(), mean(l1))]);
-        let pictures = vec![("pictures/prediction", self.picture(model, items[0])?)];
-        Ok(Some(Evaluation { means, scalars: Vec::new(), pictures }))
+        let heard = self.prediction(model, items[0])?;
+        let pictures = vec![("pictures/prediction", heard.to_vec())];
+        Ok(Some(Evaluation { means, pictures, heard, ..Evaluation::default() }))
     }
 
     fn files(&self) -> BTreeSet<String> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::means::GRADIENT_NORM;
 use super::task::Evaluation;
 use crate::Result;
+use crate::audio::Waveform;
 use crate::board::{EventWriter, Metrics};
 use crate::picture::{PictureConfig, comparison_png};
 use crate::run::{RunConfig, RunDir};
@@ -39,10 +40,20 @@ impl Journal {
         self.lines.add(step, "train", &scalars)
     }
 
+    /// Notes how recordings sound, by tag.
+    pub(super) fn sounds(&mut self, step: u64, sounds: &[(&str, Waveform)]) -> Result<()> {
+        sounds.iter().try_for_each(|(tag, sound)| {
+            self.test.sound(step, tag, sound.sample_rate, sound.samples.len(), &sound.to_wav())
+        })
+    }
+
     /// Notes an evaluation.
     pub(super) fn test(&mut self, step: u64, evaluation: &Evaluation) -> Result<()> {
         let scalars: Vec<(String, f64)> = tagged(&evaluation.means).chain(evaluation.scalars.iter().cloned()).collect();
         self.test.scalars(step, scalars.iter().cloned())?;
+        for (tag, values) in &evaluation.histograms {
+            self.test.histogram(step, tag, values)?;
+        }
         for (tag, panels) in &evaluation.pictures {
             let views: Vec<_> = panels.iter().map(|panel| panel.view()).collect();
             self.test.picture(step, tag, &comparison_png(&views, &PictureConfig::default()))?;

@@ -46,8 +46,12 @@ pub struct Evaluation {
     pub means: BTreeMap<String, f64>,
     /// Further scalars, by TensorBoard tag.
     pub scalars: Vec<(String, f64)>,
+    /// Values whose distribution is shown, by TensorBoard tag.
+    pub histograms: Vec<(String, Vec<f32>)>,
     /// Spectrograms to be drawn below each other, `[frames, bins]`, by TensorBoard tag.
     pub pictures: Pictures,
+    /// Spectrograms to be heard, as the model has them: a recording's own and what is made of it.
+    pub heard: [Array2<f32>; 2],
 }
 
 /// Spectrograms by TensorBoard tag.

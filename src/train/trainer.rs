@@ -7,14 +7,18 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use ndarray::ArrayView2;
 
 use super::adam::{Adam, ByName};
 use super::journal::Journal;
 use super::means::Means;
-use super::task::{Task, Term};
+use super::task::{Evaluation, Task, Term};
+use crate::audio::Waveform;
 use crate::data::Standardizer;
 use crate::device::is_cpu;
-use crate::run::{About, Checkpoint, NamedTensors, RunConfig, RunDir, load_parameters, trained_shapes};
+use crate::dsp::phase::Phase;
+use crate::run::{About, Checkpoint, ModelConfig, NamedTensors, RunConfig, RunDir, load_parameters, trained_shapes};
+use crate::synth::{Vocoder, VocoderConfig};
 use crate::{Error, Result};
 
 /// How long to train, and how often to look and to save, in steps.
@@ -32,6 +36,8 @@ pub struct Limits {
     pub keep: usize,
     /// When to stop, whatever is left to do.
     pub deadline: Option<Instant>,
+    /// Evaluations between those whose reconstruction is made to sound, beside the first and the last; 0 for none.
+    pub audio_every: u64,
     /// Evaluations in a row without a better test loss after which to stop.
     pub patience: Option<u64>,
 }
@@ -213,6 +219,9 @@ impl<T: Task> Loop<'_, T> {
             self.save()?; // a disk that cannot be written is found out before the work, not after
         } else if self.is_due(self.limits.eval_every) && self.session.about.tested < self.step() {
             self.evaluate()?; // it was interrupted
+            if self.session.about.tested == self.step() {
+                self.save()?; // or it would be noted again after a kill
+            }
         }
         let outcome = loop {
             if let Some(outcome) = self.outcome() {
@@ -324,10 +333,30 @@ impl<T: Task> Loop<'_, T> {
             return Err(Error::Diverged(format!("test {name} is {value}")));
         }
         self.journal.test(self.step(), &evaluation)?;
+        self.sound(&evaluation)?;
         self.session.about.record(evaluation.means);
         (self.tell)(Report::Test { step: self.session.about.step, terms: &self.session.about.test });
         self.means.restart_clock();
         Ok(())
+    }
+
+    /// Lets some evaluations be heard: the first, with the recording itself, every so many, and the last.
+    fn sound(&mut self, evaluation: &Evaluation) -> Result<()> {
+        let Limits { eval_every, audio_every, steps, .. } = *self.limits;
+        let (step, first) = (self.step(), self.step() <= eval_every);
+        let due = first || step == steps || (step / eval_every).is_multiple_of(audio_every);
+        if audio_every == 0 || !due {
+            return Ok(());
+        }
+        let About { config, standardizer, .. } = &self.session.about;
+        let [own, made] = &evaluation.heard;
+        let mut sounds = Vec::new();
+        for (tag, spectrum) in [("audio/original", own), ("audio/reconstruction", made)] {
+            if (first || tag != "audio/original") && spectrum.nrows() > 1 {
+                sounds.push((tag, preview(config, standardizer, spectrum.view())?));
+            }
+        }
+        self.journal.sounds(step, &sounds)
     }
 
     fn save(&mut self) -> Result<()> {
@@ -342,7 +371,8 @@ impl<T: Task> Loop<'_, T> {
         Ok(())
     }
 
-    /// Puts the run back to its last checkpoint that no skipped step came right before.
+    /// Puts the run back to its last checkpoint that no skipped step came right before, on disk too: a run that is killed right
+    /// after it must not do it again.
     fn roll_back(&mut self, why: &str) -> Result<()> {
         let from = self.step();
         if let Some(earlier) = self.session.about.trouble.rolled_back {
@@ -360,11 +390,21 @@ impl<T: Task> Loop<'_, T> {
         self.session.go_back(checkpoint)?;
         self.session.about.trouble.rolled_back = Some(from);
         self.task.seek(self.session.about.position);
+        self.save()?;
         let to = self.step();
         self.journal = Journal::open(self.run, to)?;
         self.means = Means::new();
         (self.tell)(Report::RolledBack { from, to, why });
         Ok(())
+    }
+}
+
+/// The sound of a spectrogram as the run's model has it: a VAE's log-mels through the mel inverse, an inverter's spectrum itself.
+fn preview(config: &RunConfig, standardizer: &Standardizer, spectrum: ArrayView2<f32>) -> Result<Waveform> {
+    let vocoder = VocoderConfig { phase: Phase::PghiFast.config(0), emphasis: None, peak: Some(0.9) };
+    match config.model {
+        ModelConfig::Cbhg(_) => Vocoder::exact(&config.features, vocoder)?.sound(spectrum, 1.0),
+        _ => Vocoder::without_network(&config.features, vocoder)?.sound(standardizer.undo(spectrum).view(), 1.0),
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use ndarray::Array2;
 use rand::Rng;
 use rand_distr::StandardNormal;
 
-use super::task::{Evaluation, Pictures, Task, Terms, joined};
+use super::task::{Evaluation, Task, Terms, joined};
 use crate::data::{Dataset, Item, Loader, Position, SegmentDataset, loader_threads};
 use crate::models::{Vae, mean_half_squared_norm};
 use crate::run::{BetaVae, KlForm, values};
@@ -66,16 +67,12 @@ impl VaeTask {
         Tensor::from_data(TensorData::new(values, [rows, self.latents]), &self.device)
     }
 
-    /// The first test segments, each beside the next, above what the posterior's mean makes of them; and segments of the prior.
-    fn pictures(&self, model: &Vae, items: &[Item]) -> Result<Pictures> {
-        let x =
-            Tensor::from_data(self.test.batch(&items[..items.len().min(DRAWN)], Position::default())?, &self.device);
+    /// The first test segments, each beside the next, and what the posterior's mean makes of them.
+    fn reconstruction(&self, model: &Vae, items: &[Item]) -> Result<[Array2<f32>; 2]> {
+        let first = &items[..items.len().min(DRAWN)];
+        let x = Tensor::from_data(self.test.batch(first, Position::default())?, &self.device);
         let reconstruction = model.decode(model.encode(x.clone()).mean).mean;
-        let prior = model.decode(self.noise(DRAWN, "pictures", 0)).mean;
-        Ok(vec![
-            ("pictures/reconstruction", vec![joined(x), joined(reconstruction.inner())]),
-            ("pictures/prior", vec![joined(prior.inner())]),
-        ])
+        Ok([joined(x), joined(reconstruction.inner())])
     }
 
     /// The loss on `x` `[batch, frames, mels]` with this weight of the divergence, and its reconstruction. What is reported has
@@ -125,6 +122,7 @@ impl Task for VaeTask {
         let items = self.test.items();
         let mut means = BTreeMap::new();
         let mut divergences = vec![0.0; self.latents];
+        let (mut latents, mut samples) = (Vec::new(), Vec::new());
         for (index, batch) in self.train.each(&self.test, &items, self.batch_size).enumerate() {
             if stop.load(Ordering::Relaxed) != 0 {
                 return Ok(None);
@@ -132,17 +130,23 @@ impl Task for VaeTask {
             let x = Tensor::from_data(batch?, &self.device);
             let rows = x.dims()[0];
             let noise = self.noise(rows, "eval", index as u64);
-            let (terms, mean) = self.terms(model, x.clone(), noise, self.objective.beta);
+            let (terms, mean) = self.terms(model, x.clone(), noise.clone(), self.objective.beta);
             let error = (mean.inner() - x.clone()).abs().mean().mul_scalar(self.std); // in log units
             let share = rows as f64 / items.len() as f64;
             for (name, value) in terms.reported.into_iter().chain([("l1", error)]) {
                 *means.entry(name.to_string()).or_insert(0.0) += share * f64::from(value.into_scalar::<f32>());
             }
-            let of_each = model.encode(x).kl_from_standard().inner().mean_dim(0); // [1, latents]
+            let posterior = model.encode(x);
+            latents.extend(values(posterior.mean.clone().inner()));
+            samples.extend(values(posterior.sample(noise).inner()));
+            let of_each = posterior.kl_from_standard().inner().mean_dim(0); // [1, latents]
             divergences.iter_mut().zip(values(of_each)).for_each(|(sum, mean)| *sum += share * f64::from(mean));
         }
-        let pictures = self.pictures(model, &items)?;
-        Ok(Some(Evaluation { means, scalars: latent_scalars(&divergences), pictures }))
+        let heard = self.reconstruction(model, &items)?;
+        let prior = joined(model.decode(self.noise(DRAWN, "pictures", 0)).mean.inner());
+        let pictures = vec![("pictures/reconstruction", heard.to_vec()), ("pictures/prior", vec![prior])];
+        let histograms = latent_histograms(latents, samples, self.latents);
+        Ok(Some(Evaluation { means, scalars: latent_scalars(&divergences), histograms, pictures, heard }))
     }
 
     fn files(&self) -> BTreeSet<String> {
@@ -163,4 +167,13 @@ fn latent_scalars(divergences: &[f64]) -> Vec<(String, f64)> {
     let active = divergences.iter().filter(|&&divergence| divergence > ACTIVE).count();
     let each = divergences.iter().enumerate().map(|(latent, value)| (format!("kl/latent-{latent:02}"), *value));
     each.chain([("latents/active".to_string(), active as f64)]).collect()
+}
+
+/// The posteriors' means, of each latent and of all, and a sample of each posterior; `means` and `samples` are
+/// `[segments, latents]`, flattened.
+fn latent_histograms(means: Vec<f32>, samples: Vec<f32>, latents: usize) -> Vec<(String, Vec<f32>)> {
+    let of = |latent: usize| means.iter().skip(latent).step_by(latents).copied().collect();
+    let mut found: Vec<_> = (0..latents).map(|latent| (format!("means/latent-{latent:02}"), of(latent))).collect();
+    found.extend([("latents/means".to_string(), means), ("latents/samples".to_string(), samples)]);
+    found
 }

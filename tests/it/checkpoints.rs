@@ -112,6 +112,27 @@ fn no_damaged_checkpoint_is_accepted_and_the_one_before_it_is_used() {
 }
 
 #[test]
+fn a_checkpoint_whose_replacement_was_killed_is_still_there() {
+    let folder = TempDir::new().unwrap();
+    let run = RunDir::at(folder.path());
+    let place = save(&run, 5, None, 3);
+    let before = fs::read(place.join("manifest.json")).unwrap();
+    let aside = place.with_extension("old");
+    // The old one has stepped aside, and the new one is not in its place.
+    fs::rename(&place, &aside).unwrap();
+    fs::create_dir(place.with_extension("tmp")).unwrap();
+    drop(run.lock().unwrap());
+    assert_eq!(run.latest().unwrap().unwrap().about.step, 5);
+    assert!(fs::read(place.join("manifest.json")).unwrap() == before && !aside.exists());
+    // The new one is in its place, and the old one was not removed yet.
+    fs::create_dir(&aside).unwrap();
+    drop(run.lock().unwrap());
+    save(&run, 5, Some(2.0), 3);
+    assert!(!aside.exists() && !place.with_extension("tmp").exists());
+    assert_eq!(run.latest().unwrap().unwrap().about.test_loss(), Some(2.0));
+}
+
+#[test]
 fn the_newest_are_kept_and_the_best_and_what_a_killed_session_was_writing_is_not() {
     let folder = TempDir::new().unwrap();
     let run = RunDir::at(folder.path());

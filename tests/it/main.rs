@@ -3,6 +3,7 @@
 mod audio;
 mod checkpoints;
 mod corpus;
+mod disk;
 mod env;
 mod events;
 mod extract;
@@ -20,5 +21,6 @@ mod pipeline;
 mod settings;
 mod streaming;
 mod tampering;
+mod torch;
 mod training;
 mod unattended;

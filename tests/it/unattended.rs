@@ -131,8 +131,16 @@ fn inverter<'a>(spoilt: impl IntoIterator<Item = u64>) -> (Session<Cbhg>, Wild<'
     (session, Wild { task, steps: spoilt.into_iter().collect(), by: f32::INFINITY, stops: None })
 }
 
-pub const LIMITS: Limits =
-    Limits { steps: 20, log_every: 5, eval_every: 10, save_every: 5, keep: 9, deadline: None, patience: None };
+pub const LIMITS: Limits = Limits {
+    steps: 20,
+    log_every: 5,
+    eval_every: 10,
+    save_every: 5,
+    audio_every: 2,
+    keep: 9,
+    deadline: None,
+    patience: None,
+};
 
 /// Trains and gives the outcome with what was reported of skipped steps and of going back.
 fn train(run: &RunDir, session: &mut Session<Vae>, task: &mut Wild<VaeTask>) -> (Result<Outcome>, Vec<String>) {
@@ -232,10 +240,57 @@ fn an_interrupted_evaluation_is_not_recorded_and_done_when_the_run_goes_on() {
     assert_eq!((resumed.about.step, resumed.about.tested), (10, 0));
     assert_eq!(train(&run, &mut resumed, &mut task).0.unwrap(), Outcome::Finished);
     let test = events::steps(&run.path().join("test"));
-    for tag in ["loss/total", "latents/active", "pictures/reconstruction", "pictures/prior"] {
+    let tags = ["loss/total", "latents/active", "pictures/reconstruction", "pictures/prior", "latents/means"];
+    for tag in tags.into_iter().chain(["latents/samples", "means/latent-02", "audio/reconstruction"]) {
         assert_eq!(test[tag], [10, 20], "{tag}");
     }
+    assert_eq!(test["audio/original"], [10]);
     assert_eq!(events::steps(&run.path().join("train"))["configuration"], [0]);
+}
+
+#[test]
+fn a_last_evaluation_that_was_interrupted_is_all_that_the_same_command_does() {
+    let (folder, data) = (TempDir::new().unwrap(), fixture());
+    let run = RunDir::at(&folder.path().join("run"));
+    let flags = [text(run.path()), text(&data.train), text(&data.test), "--device", "cpu", "--preset", "tiny"];
+    let three = [&flags[..], &["--batch-size", "4", "--steps", "3"]].concat();
+    let straight = folder.path().join("straight");
+    succeed("train-vae", &[&[text(&straight)], &three[1..]].concat());
+    // An interruption in the evaluation after the last step leaves what a run of which that step is not the last leaves.
+    succeed("train-vae", &[&flags[..], &["--batch-size", "4", "--steps", "5", "--save-every", "3"]].concat());
+    fs::remove_dir_all(run.path().join("step-00000005")).unwrap();
+    assert_eq!(run.latest().unwrap().unwrap().about.tested, 0);
+    let said = succeed("train-vae", &three);
+    assert!(said.contains("step 3  test") && !said.contains("train  epoch"), "{said}");
+    for name in ["model.safetensors", "optimizer.safetensors", "run.json", "manifest.json"] {
+        let [one, other] = [&straight, run.path()].map(|run| fs::read(run.join("step-00000003").join(name)).unwrap());
+        assert!(one == other, "{name}");
+    }
+    assert_eq!(events::steps(&run.path().join("test"))["loss/total"], [3]);
+    assert!(succeed("train-vae", &three).contains("has 3 steps already"));
+}
+
+#[test]
+fn a_run_that_is_killed_right_after_it_was_put_back_is_not_put_back_again() {
+    let folder = TempDir::new().unwrap();
+    let run = RunDir::at(&folder.path().join("run"));
+    let bad = || 8..8 + u64::from(SKIPS_IN_A_ROW);
+    let (mut session, mut task) = vae(&run, bad());
+    let killed = folder.path().join("killed");
+    let stop = AtomicUsize::new(0);
+    let outcome = fit(&mut task, &mut session, &run, &LIMITS, &stop, &mut |report| {
+        if let Report::RolledBack { .. } = report {
+            assert!(Command::new("cp").arg("-r").args([run.path(), &killed]).status().unwrap().success());
+        }
+    });
+    assert_eq!(outcome.unwrap(), Outcome::Finished);
+    // Step 10, saved amid the bad steps, is gone: the run would go on from there.
+    let killed = RunDir::at(&killed);
+    let (mut session, mut task) = vae(&killed, bad());
+    assert_eq!((session.about.step, session.about.trouble.rolled_back, session.about.rate()), (5, Some(13), 5e-4));
+    let (outcome, told) = train(&killed, &mut session, &mut task);
+    assert!(matches!(outcome, Err(Error::Diverged(message)) if message.contains("put back once already")));
+    assert!(told.iter().all(|line| line.starts_with("skipped")));
 }
 
 #[test]
@@ -282,14 +337,15 @@ fn metrics_are_a_line_for_each_logged_step_and_each_step_once_after_a_kill() {
     let (mut session, mut task) = vae(&run, [2]);
     train(&run, &mut session, &mut task).0.unwrap();
     assert_eq!((steps("train"), steps("test")), (vec![5, 10, 15, 20], vec![10, 20]));
-    // The same names as in TensorBoard.
+    // The same names as TensorBoard's scalars have.
+    const UNSEEN: [&str; 6] = ["configuration", "pictures/", "audio/", "means/", "latents/means", "latents/samples"];
     let names = |line: &Value| -> BTreeSet<String> {
         line.as_object().unwrap().keys().filter(|name| name.contains('/')).cloned().collect()
     };
     for phase in ["train", "test"] {
         let shown = events::steps(&run.path().join(phase)).into_keys();
         let shown: BTreeSet<String> =
-            shown.filter(|tag| tag != "configuration" && !tag.starts_with("pictures/")).collect();
+            shown.filter(|tag| !UNSEEN.iter().any(|unseen| tag.starts_with(unseen))).collect();
         let last = lines(run.path()).into_iter().rfind(|line| line["phase"] == phase).unwrap();
         assert_eq!(names(&last), shown);
         assert!(last["wall_time"].as_f64().unwrap() > 1e9 && last["loss/total"].is_number());
