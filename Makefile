@@ -4,7 +4,7 @@
 #   make demo AUDIO=DIR              the same on a folder of .wav, .ogg, .flac and .mp3, under work/DIR
 #   make features|vae|inverter|synth AUDIO=DIR RUN=DIR DEVICE=auto|cpu|cuda:N STEPS=N PRESET=tiny|default|workshop
 #   make test                        every test
-#   make torture                     kills training runs at random moments, hundreds of times; each must come out as if left alone
+#   make torture                     kills training and extraction at random moments, hundreds of times; each must come out as if left alone
 #   make smoke                       the demo in seconds, for continuous integration
 #   make test-peers                  TensorBoard and numpy read what it left
 #   make test-torch                  PyTorch gives the same with the exported models (a few GB of packages)
@@ -82,7 +82,7 @@ test:
 	$(CARGO) test
 
 torture:
-	$(CARGO) test --test it -- --ignored --nocapture --exact unattended::torture_every_model
+	$(CARGO) test --test it -- --ignored --nocapture --exact unattended::torture_every_model abuse::torture_extraction
 
 SMOKE = PROFILE=dev RUN=work/smoke STEPS=30 DEVICE=cpu
 SMOKE_TRAIN = work/smoke/features/train work/smoke/features/test --device cpu --preset tiny

@@ -1,10 +1,9 @@
 //! Writing a file so that others see it whole or not at all.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
@@ -42,8 +41,7 @@ pub(crate) fn write_beside(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) 
         Err(_) => path.to_path_buf(),
     };
     let path = target.as_path();
-    let name = path.file_name().ok_or_else(|| Error::file(path, "is not the name of a file"))?;
-    let partial = path.with_file_name(partial_name(name));
+    let partial = partial(path, std::process::id()).ok_or_else(|| Error::file(path, "is not the name of a file"))?;
 
     let write = || {
         let mut writer = BufWriter::with_capacity(1 << 16, File::create(&partial).map_err(Error::io(path))?);
@@ -58,17 +56,22 @@ pub(crate) fn write_beside(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) 
     })
 }
 
-/// The name under which a file is written before it is renamed to `name`. The process id keeps two programs that write
-/// the same file out of each other's way: the last rename wins.
-fn partial_name(name: &OsStr) -> OsString {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let tail = format!(".{}.partial", std::process::id());
+/// What is left if process `process` was killed while it wrote `path`, be that a link or the file itself.
+pub(crate) fn leftover(path: &Path, process: u32) -> Option<PathBuf> {
+    partial(&fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()), process).filter(|partial| partial.exists())
+}
+
+/// The path under which `path` is written before it is renamed. The process id keeps two programs that write the same file
+/// out of each other's way: the last rename wins. A name that leaves no room for the rest is cut and told apart by its sum.
+fn partial(path: &Path, process: u32) -> Option<PathBuf> {
+    let name = path.file_name()?.as_encoded_bytes();
+    let tail = format!(".{process}.partial");
     let mut partial = OsString::from(".");
     if 1 + name.len() + tail.len() <= MAX_NAME {
-        partial.push(name);
+        partial.push(path.file_name()?);
     } else {
-        partial.push(COUNT.fetch_add(1, Ordering::Relaxed).to_string());
+        partial.push(format!("{:08x}-{}", crc32c::crc32c(name), name.len()));
     }
     partial.push(tail);
-    partial
+    Some(path.with_file_name(partial))
 }

@@ -344,12 +344,13 @@ impl Run<'_> {
     /// Makes one feature file and records what became of it; returns how long the recording lasts.
     fn convert(&self, item: &Item) -> std::result::Result<Duration, Failure> {
         let stamp = Stamp::of(&item.input).map_err(Failure::Recording)?;
+        self.remove_leftover(item).map_err(Failure::Target)?;
         let (waveform, features) = self.features(item).map_err(|error| {
             let outcome = Outcome::Failed { error: error.to_string() };
             self.record(item, stamp, outcome).err().unwrap_or(Failure::Recording(error))
         })?;
         self.remove_elsewhere(item).map_err(Failure::Target)?;
-        self.record(item, stamp, Outcome::Begun)?;
+        self.record(item, stamp, Outcome::Begun { process: std::process::id() })?;
         self.write(item, &features).map_err(Failure::Target)?;
         let bytes = Stamp::of(&item.output).map_err(Failure::Target)?.size;
         let duration = waveform.duration();
@@ -384,6 +385,12 @@ impl Run<'_> {
             std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
         FeatureFile::write_contents(&item.output, features, self.settings.contents)
+    }
+
+    /// A run that was killed left a part of this feature file under another name.
+    fn remove_leftover(&self, item: &Item) -> Result<()> {
+        let manifest = self.manifest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        manifest.leftover(item).map_or(Ok(()), |path| std::fs::remove_file(&path).map_err(Error::io(&path)))
     }
 
     /// Recordings that were added may move the split: nothing may be in training and in test.

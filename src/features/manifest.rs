@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::corpus::{Item, key};
 use super::{Contents, FeatureConfig};
+use crate::beside::leftover;
 use crate::{Error, Result};
 
 /// What all files of one target folder have in common.
@@ -61,7 +62,11 @@ impl Stamp {
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum Outcome {
     /// Its feature file is about to be written.
-    Begun,
+    Begun {
+        /// The one that writes it: what it leaves if it is killed bears this number.
+        #[serde(default)]
+        process: u32,
+    },
     /// Its feature file was written.
     Done {
         /// Rows of its spectra.
@@ -94,6 +99,8 @@ pub struct Manifest {
     file: Option<File>,
     target_dir: PathBuf,
     lines: HashMap<String, Line>,
+    /// Recordings whose feature file a killed process was writing, and which one that was.
+    interrupted: HashMap<String, u32>,
 }
 
 impl Manifest {
@@ -120,8 +127,8 @@ impl Manifest {
             // Some network file systems have no locks.
             Err(TryLockError::Error(e)) => tracing::debug!("{}: not locked: {e}", path.display()),
         }
-        let mut manifest =
-            Manifest { path, file: Some(file), target_dir: target_dir.to_path_buf(), lines: HashMap::new() };
+        let mut manifest = Manifest::empty(path, target_dir);
+        manifest.file = Some(file);
         let mut has_settings = false;
         for other in manifests(target_dir)? {
             let same = manifest.load(&other, settings, renew)?;
@@ -139,10 +146,15 @@ impl Manifest {
     /// As [`open`](Self::open).
     pub fn look(target_dir: &Path, settings: &Settings, renew: bool) -> Result<Manifest> {
         let path = target_dir.join("manifest.jsonl");
-        let mut manifest = Manifest { path, file: None, target_dir: target_dir.to_path_buf(), lines: HashMap::new() };
+        let mut manifest = Manifest::empty(path, target_dir);
         let found = if target_dir.is_dir() { manifests(target_dir)? } else { Vec::new() };
         found.iter().try_for_each(|path| manifest.load(path, settings, renew).map(drop))?;
         Ok(manifest)
+    }
+
+    fn empty(path: PathBuf, target_dir: &Path) -> Manifest {
+        let (lines, interrupted) = (HashMap::new(), HashMap::new());
+        Manifest { path, file: None, target_dir: target_dir.to_path_buf(), lines, interrupted }
     }
 
     /// Takes up the lines of one file; whether its last settings are the ones asked for.
@@ -157,6 +169,12 @@ impl Manifest {
         let mut found: Option<Settings> = None;
         for text in bytes.split(|&byte| byte == b'\n') {
             if let Ok(line) = serde_json::from_slice::<Line>(text) {
+                // Who wrote the lines of this process's own file is dead; those of other files may yet be at work.
+                if let (Outcome::Begun { process }, true) = (&line.outcome, path == self.path) {
+                    self.interrupted.insert(line.input.clone(), *process);
+                } else if path == self.path {
+                    self.interrupted.remove(&line.input);
+                }
                 lines.push(line);
             } else if let Ok(newer) = serde_json::from_slice(text) {
                 lines.clear();
@@ -193,6 +211,12 @@ impl Manifest {
     /// Whether the file at `output` is the one that this manifest has for the recording, and may be replaced.
     pub fn knows(&self, item: &Item, output: &Path) -> bool {
         self.lines.get(&key(&item.input)).is_some_and(|line| line.output == self.name(output))
+    }
+
+    /// The part of a feature file that a killed process left, if it did.
+    pub fn leftover(&self, item: &Item) -> Option<PathBuf> {
+        let process = *self.interrupted.get(&key(&item.input))?;
+        [Some(&item.output), item.elsewhere.as_ref()].into_iter().flatten().find_map(|path| leftover(path, process))
     }
 
     fn name(&self, output: &Path) -> String {

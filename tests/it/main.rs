@@ -1,5 +1,6 @@
 //! Integration tests: one binary, a module a subject.
 
+mod abuse;
 mod audio;
 mod checkpoints;
 mod corpus;
