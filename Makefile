@@ -82,7 +82,7 @@ test:
 	$(CARGO) test
 
 torture:
-	$(CARGO) test --test it -- --ignored --nocapture --exact unattended::torture_every_model abuse::torture_extraction
+	$(CARGO) test --test it -- --ignored --nocapture torture_
 
 SMOKE = PROFILE=dev RUN=work/smoke STEPS=30 DEVICE=cpu
 SMOKE_TRAIN = work/smoke/features/train work/smoke/features/test --device cpu --preset tiny

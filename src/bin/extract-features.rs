@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use indicatif::ProgressBar;
 use rayon::prelude::*;
+use serde_json::json;
 use vae_workshop::audio::Waveform;
+use vae_workshop::cli::log::{self, LogFormat};
+use vae_workshop::cli::preview;
 use vae_workshop::dsp::stft::PadMode;
 use vae_workshop::dsp::trim::is_silent;
-use vae_workshop::features::corpus::{Item, Plan, PlanOptions, SplitBy, plan};
+use vae_workshop::features::corpus::{Item, Plan, PlanOptions, SplitBy, key, plan};
 use vae_workshop::features::manifest::{Manifest, Outcome, Settings, Stamp};
 use vae_workshop::features::{Contents, FeatureConfig, FeatureExtractor, FeatureFile, Features};
 use vae_workshop::{Error, Result, cli};
@@ -70,6 +73,12 @@ struct Args {
     /// Say what becomes of each recording
     #[arg(short, long)]
     verbose: bool,
+    /// What is said on standard error: text, or JSON with a line for each event (done, failed, log, error, summary)
+    #[arg(long, value_name = "text|json", default_value = "text", hide_possible_values = true)]
+    log_format: LogFormat,
+    /// Draw the log-mel spectra of N of the feature files, evenly spread, into TARGET_DIR/preview
+    #[arg(long, value_name = "N")]
+    preview: Option<NonZeroUsize>,
     /// Only recordings whose path below AUDIO_DIR contains one of these
     #[arg(long, alias = "filter_speakers", value_name = "A,B", value_delimiter = ',')]
     filter_speakers: Vec<String>,
@@ -169,7 +178,7 @@ fn main() -> ExitCode {
         (_, true) => "debug",
         _ => "info",
     };
-    cli::run_at(level, || extract(&args))
+    cli::run_logging(level, args.log_format, || extract(&args))
 }
 
 fn extract(args: &Args) -> Result<ExitCode> {
@@ -218,7 +227,7 @@ fn extract(args: &Args) -> Result<ExitCode> {
         tally: Mutex::default(),
         stop: AtomicBool::new(false),
     }
-    .all(&work, current.len(), unreadable.len())
+    .all(&work, &current, unreadable.len())
 }
 
 /// Nobody's files are replaced unasked, and that is said before any work is done.
@@ -257,6 +266,13 @@ struct Tally {
     fatal: Option<Error>,
 }
 
+/// What was made of one recording.
+struct Done {
+    frames: u64,
+    /// How long the recording lasts.
+    duration: Duration,
+}
+
 /// Whose fault it is that there is no feature file.
 enum Failure {
     Recording(Error),
@@ -266,14 +282,14 @@ enum Failure {
 
 impl Run<'_> {
     /// Does all of `work`, says how it went, and gives the exit status.
-    fn all(self, work: &[Item], current: usize, unreadable: usize) -> Result<ExitCode> {
+    fn all(self, work: &[Item], current: &[Item], unreadable: usize) -> Result<ExitCode> {
         let interrupted = cli::interrupt_flag()?;
         let started = Instant::now();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.args.jobs.unwrap_or(0))
             .build()
             .map_err(|e| Error::Config(format!("cannot start --jobs {}: {e}", self.args.jobs.unwrap_or(0))))?;
-        let bar = match self.args.quiet {
+        let bar = match self.args.quiet || log::is_json() {
             true => ProgressBar::hidden(),
             false => cli::progress(work.len() as u64, "{bar:30} {pos}/{len} files  {msg}  {eta} left"),
         };
@@ -286,7 +302,7 @@ impl Run<'_> {
         });
         bar.finish_and_clear();
 
-        let Run { args, tally, .. } = self;
+        let Run { args, tally, manifest, .. } = self;
         let Tally { written, failed, audio, fatal } =
             tally.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         let left = work.len() - written - failed;
@@ -299,10 +315,17 @@ impl Run<'_> {
             format!(", from {minutes:.1} minutes of audio in {seconds:.1} s ({rate:.0} x real time)")
         };
         args.say(format_args!(
-            "{} recordings: {written} feature files written, {current} current, {failed} failed, {left} not done; in {}{speed}",
-            work.len() + current + unreadable,
+            "{} recordings: {written} feature files written, {} current, {failed} failed, {left} not done; in {}{speed}",
+            work.len() + current.len() + unreadable,
+            current.len(),
             args.target_dir.display(),
         ));
+        if log::is_json() && !args.quiet {
+            log::tell(&json!({
+                "event": "summary", "recordings": work.len() + current.len() + unreadable, "written": written,
+                "current": current.len(), "failed": failed, "left": left, "audio_seconds": audio.as_secs_f64(), "seconds": seconds,
+            }));
+        }
         if let Some(fatal) = fatal {
             return Err(fatal);
         }
@@ -310,7 +333,14 @@ impl Run<'_> {
             args.say("interrupted: the same command goes on");
             return Ok(cli::interrupted(&interrupted));
         }
-        Ok(cli::status(written + current, failed))
+        if let Some(count) = args.preview {
+            let manifest = manifest.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let done = work.iter().chain(current).filter(|item| manifest.is_done(item));
+            let mut files: Vec<_> = done.map(|item| item.output.clone()).collect();
+            files.sort();
+            preview::draw(&files, count.get(), &args.target_dir)?;
+        }
+        Ok(cli::status(written + current.len(), failed))
     }
 
     /// Does one file; counts, records and reports how it went.
@@ -318,14 +348,26 @@ impl Run<'_> {
         let outcome = self.convert(item);
         let mut tally = self.tally.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match outcome {
-            Ok(duration) => {
+            Ok(Done { frames, duration }) => {
                 tally.written += 1;
                 tally.audio += duration;
-                tracing::debug!("{} -> {}", item.input.display(), item.output.display());
+                if log::is_json() && !self.args.quiet {
+                    let (path, output) = (key(&item.input), key(&item.output));
+                    log::tell(&json!({
+                        "event": "done", "path": path, "output": output, "frames": frames, "seconds": duration.as_secs_f64(),
+                    }));
+                } else {
+                    tracing::debug!("{} -> {}", item.input.display(), item.output.display());
+                }
             }
             Err(Failure::Recording(error)) => {
                 tally.failed += 1;
-                bar.suspend(|| cli::complain(&error));
+                if log::is_json() {
+                    let (path, error) = (key(&item.input), error.to_string());
+                    log::tell(&json!({ "event": "failed", "path": path, "error": error }));
+                } else {
+                    bar.suspend(|| cli::complain(&error));
+                }
                 let most = if self.args.fail_fast { Some(1) } else { self.args.max_errors.map(NonZeroUsize::get) };
                 if most.is_some_and(|most| tally.failed >= most) {
                     self.stop.store(true, Ordering::Relaxed);
@@ -341,8 +383,8 @@ impl Run<'_> {
         bar.inc(1);
     }
 
-    /// Makes one feature file and records what became of it; returns how long the recording lasts.
-    fn convert(&self, item: &Item) -> std::result::Result<Duration, Failure> {
+    /// Makes one feature file and records what became of it.
+    fn convert(&self, item: &Item) -> std::result::Result<Done, Failure> {
         let stamp = Stamp::of(&item.input).map_err(Failure::Recording)?;
         self.remove_leftover(item).map_err(Failure::Target)?;
         let (waveform, features) = self.features(item).map_err(|error| {
@@ -353,9 +395,9 @@ impl Run<'_> {
         self.record(item, stamp, Outcome::Begun { process: std::process::id() })?;
         self.write(item, &features).map_err(Failure::Target)?;
         let bytes = Stamp::of(&item.output).map_err(Failure::Target)?.size;
-        let duration = waveform.duration();
-        let outcome = Outcome::Done { frames: features.meta.frames, seconds: duration.as_secs_f64(), bytes };
-        self.record(item, stamp, outcome).map(|()| duration)
+        let (frames, duration) = (features.meta.frames, waveform.duration());
+        let outcome = Outcome::Done { frames, seconds: duration.as_secs_f64(), bytes };
+        self.record(item, stamp, outcome).map(|()| Done { frames, duration })
     }
 
     /// Reads and extracts.

@@ -4,7 +4,9 @@ pub mod config;
 pub mod evaluate;
 pub mod interrupts;
 pub mod latents;
+pub mod log;
 pub mod optimizer;
+pub mod preview;
 pub mod synth;
 pub mod train;
 
@@ -16,10 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
-use tracing_subscriber::EnvFilter;
 
+use self::log::LogFormat;
 use crate::{Error, Result};
 
 /// Exit status of a run in which some files failed and the others were done.
@@ -45,17 +48,12 @@ pub fn run(body: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
 
 /// As [`run`], with this crate's messages from `level` on.
 pub fn run_at(level: &str, body: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
-    let quieter = if level == "error" { level } else { "warn" };
-    // Symphonia logs what it then returns as an error, without the file's name.
-    let filter = EnvFilter::try_from_env("VAE_WORKSHOP_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("{quieter},vae_workshop={level},symphonia=off")));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .without_time()
-        .init();
+    run_logging(level, LogFormat::Text, body)
+}
+
+/// As [`run_at`], with what is said on standard error as text or as JSON.
+pub fn run_logging(level: &str, format: LogFormat, body: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
+    log::start(level, format);
     body().unwrap_or_else(|error| {
         complain(&error);
         ExitCode::from(if matches!(error, Error::Diverged(_)) { EXIT_DIVERGED } else { 1 })
@@ -69,6 +67,9 @@ pub fn say(line: impl Display) {
 
 /// Prints an error on standard error, read or not.
 pub fn complain(error: &Error) {
+    if log::is_json() {
+        return log::tell(&json!({ "event": "error", "error": error.to_string() }));
+    }
     let _ = writeln!(std::io::stderr(), "error: {error}");
 }
 

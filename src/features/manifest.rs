@@ -208,6 +208,12 @@ impl Manifest {
             && fs::metadata(&item.output).is_ok_and(|m| m.len() == bytes)
     }
 
+    /// Whether the recording has its feature file.
+    pub fn is_done(&self, item: &Item) -> bool {
+        let line = self.lines.get(&key(&item.input));
+        line.is_some_and(|line| matches!(line.outcome, Outcome::Done { .. }) && line.output == self.name(&item.output))
+    }
+
     /// Whether the file at `output` is the one that this manifest has for the recording, and may be replaced.
     pub fn knows(&self, item: &Item, output: &Path) -> bool {
         self.lines.get(&key(&item.input)).is_some_and(|line| line.output == self.name(output))

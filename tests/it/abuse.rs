@@ -1,9 +1,10 @@
-//! `extract-features` killed at random moments and started several times at once: what it leaves must be what one run leaves.
+//! `extract-features` killed at random moments, started several times at once, in little memory among damaged files, and where files cannot grow: what
+//! it leaves must be what one run leaves.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
@@ -15,6 +16,7 @@ use vae_workshop::features::FeatureFile;
 use walkdir::WalkDir;
 
 use crate::env::{binary, text};
+use crate::mutants::{GOOD, good, mutants};
 
 /// A folder of so many recordings of 50 ms, each a tone of its own, one in fifty of them damaged.
 fn recordings(count: usize) -> TempDir {
@@ -103,7 +105,7 @@ fn torture(count: usize, kills: usize, seed: u64) {
         assert_same(&target, &straight);
         fs::remove_dir_all(target).unwrap();
     }
-    println!("{count} files: {killed} kills, {targets} targets, {parts} parts of files left and cleared away");
+    println!("{count} files: {killed} kills, {targets} targets, {parts} parts of files seen and cleared away");
 }
 
 #[test]
@@ -157,4 +159,85 @@ fn a_run_that_is_under_way_is_named_to_who_comes_second() {
     assert!(said.contains("manifest.jsonl: is in use"), "{said}");
     assert!(started.elapsed() < Duration::from_secs(60), "it does not wait");
     assert_eq!(fs::read(target.path().join("manifest.jsonl")).unwrap(), b"");
+}
+
+/// Runs a shell's `line` before the program, which takes its place.
+fn limited(line: &str, arguments: &[&str]) -> Output {
+    let script = format!("{line}; exec \"$0\" \"$@\"");
+    Command::new("sh").args(["-c", &script, binary("extract-features")]).args(arguments).output().unwrap()
+}
+
+/// Extracts so many damaged files with good ones among them in 512 MB of address space.
+fn among_mutants(count: usize, seed: u64) {
+    let (audio, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (mixed, clean) = (audio.path().join("mixed"), audio.path().join("clean"));
+    for side in ["train", "test"] {
+        fs::create_dir_all(mixed.join(side)).unwrap();
+        fs::create_dir_all(clean.join(side)).unwrap();
+        for name in GOOD {
+            fs::copy(good(name), mixed.join(side).join(format!("good-{name}"))).unwrap();
+            fs::copy(good(name), clean.join(side).join(format!("good-{name}"))).unwrap();
+        }
+    }
+    for (index, (name, file)) in mutants(count, seed).enumerate() {
+        fs::write(mixed.join("train").join(format!("{index:05}-{name}")), file).unwrap();
+    }
+    let extract = |audio: &Path, target: &Path| {
+        let flags = [text(audio), text(target), "--keep-extension", "--jobs", "2", "--log-format", "json"];
+        limited("ulimit -v 524288", &flags)
+    };
+    let [mixed_target, clean_target] = ["mixed", "clean"].map(|name| folder.path().join(name));
+    let said = extract(&mixed, &mixed_target);
+    let (err, out) = (String::from_utf8(said.stderr).unwrap(), String::from_utf8(said.stdout).unwrap());
+    let tail = err.lines().rev().take(3).collect::<Vec<_>>();
+    assert_eq!(said.status.code(), Some(3), "{tail:?}");
+    let events: Vec<Value> = err.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let of = |kind: &str| events.iter().filter(|event| event["event"] == kind).count();
+    assert_eq!(of("done") + of("failed"), count + 2 * GOOD.len(), "{out}");
+    assert!(extract(&clean, &clean_target).status.success());
+    let (found, wanted) = (files(&mixed_target), files(&clean_target));
+    assert_eq!(wanted.len(), 2 * GOOD.len());
+    for (name, bytes) in &wanted {
+        assert!(found[name] == *bytes, "{name} differs");
+    }
+    println!("{count} damaged files: {} became features, {} failed", of("done") - 2 * GOOD.len(), of("failed"));
+}
+
+#[test]
+fn damaged_files_neither_stop_a_run_nor_change_what_becomes_of_good_ones() {
+    among_mutants(160, 9);
+}
+
+/// In `make torture`.
+#[test]
+#[ignore = "minutes"]
+fn torture_extraction_with_damaged_files() {
+    among_mutants(20_000, 8);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_whole_is_named_and_what_was_done_is_kept() {
+    let (audio, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    fs::create_dir(audio.path().join("train")).unwrap();
+    fs::create_dir(audio.path().join("test")).unwrap();
+    for (name, len) in [("train/1.wav", 800), ("train/2.wav", 160_000), ("test/3.wav", 800)] {
+        let samples = (0..len).map(|n| 0.5 * (0.3 * n as f32).sin()).collect();
+        Waveform { samples, sample_rate: 16_000 }.write(&audio.path().join(name)).unwrap();
+    }
+    let target = folder.path().join("target");
+    let flags = [text(audio.path()), text(&target), "--jobs", "1"];
+    // Files of at most 512 kB, as if the disk were full: that of 10 s has 3 MB.
+    let said = limited("trap '' XFSZ; ulimit -f 1024", &flags);
+    let err = String::from_utf8(said.stderr).unwrap();
+    assert_eq!(said.status.code(), Some(1), "{err}");
+    assert!(
+        err.lines().any(|line| line.starts_with("error: ") && line.contains("2.feat.npz") && line.contains("arge")),
+        "{err}"
+    );
+    assert!(files(&target).keys().all(|name| name.ends_with("3.feat.npz") || name.ends_with("1.feat.npz")));
+    assert!(!files(&target).is_empty());
+    // With room again the same command goes on.
+    let said = crate::env::succeed("extract-features", &flags);
+    assert!(said.starts_with("3 recordings") && said.contains("0 failed, 0 not done"), "{said}");
+    assert_eq!(files(&target).len(), 3);
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use vae_workshop::audio::Waveform;
 use vae_workshop::features::FeatureFile;
@@ -282,4 +283,61 @@ fn the_number_of_jobs_changes_nothing_in_the_files() {
     for name in features(one.path()) {
         assert!(fs::read(one.path().join(&name)).unwrap() == fs::read(many.path().join(&name)).unwrap(), "{name}");
     }
+}
+
+#[test]
+fn events_are_lines_of_json_on_standard_error() {
+    let audio = recordings(&["train/one.wav", "train/two.wav", "test/three.wav"]);
+    fs::write(audio.path().join("train/bad.wav"), "no sound").unwrap();
+    let cut = audio.path().join("train/two.wav");
+    let bytes = fs::read(&cut).unwrap();
+    fs::write(&cut, &bytes[..bytes.len() - 100]).unwrap();
+    let target = TempDir::new().unwrap();
+    let flags = [text(audio.path()), text(target.path()), "--log-format", "json"];
+    let said = run("extract-features", &flags);
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    let events: Vec<Value> = said.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |kind: &str| events.iter().filter(|event| event["event"] == kind).collect::<Vec<_>>();
+    let done = of("done");
+    assert_eq!(done.len(), 3);
+    for event in done {
+        let meta = FeatureFile::read_meta(Path::new(event["output"].as_str().unwrap())).unwrap();
+        assert_eq!(event["frames"], meta.frames);
+        assert_eq!(event["seconds"], meta.source_samples as f64 / 16_000.0);
+    }
+    let [failed] = of("failed")[..] else { panic!("{}", said.err) };
+    assert!(failed["path"].as_str().unwrap().ends_with("train/bad.wav"), "{failed}");
+    assert!(failed["error"].as_str().unwrap().contains("bad.wav: "), "{failed}");
+    let [log] = of("log")[..] else { panic!("{}", said.err) };
+    assert!(log["level"] == "warn" && log["message"].as_str().unwrap().contains("two.wav: truncated"), "{log}");
+    let summary = events.last().unwrap();
+    let counts = ["recordings", "written", "current", "failed", "left"].map(|name| summary[name].as_u64().unwrap());
+    assert_eq!((summary["event"].as_str(), counts), (Some("summary"), [4, 3, 0, 1, 0]));
+    // What ends a run is told alike.
+    let said = fail("extract-features", &[&flags[..], &["--no-trim"]].concat());
+    let event: Value = serde_json::from_str(&said).unwrap();
+    assert!(event["event"] == "error" && event["error"].as_str().unwrap().contains("other settings"), "{said}");
+}
+
+#[test]
+fn previews_are_pictures_of_some_files_under_their_names() {
+    let audio = recordings(&["train/a/1.wav", "train/a/2.wav", "train/b/3.wav", "test/4.wav"]);
+    let target = TempDir::new().unwrap();
+    let flags = [text(audio.path()), text(target.path()), "--preview", "2"];
+    succeed("extract-features", &flags);
+    let pictures = |folder: &Path| -> Vec<String> {
+        let entries = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().map(Result::unwrap);
+        let files = entries.filter(|entry| entry.file_type().is_file());
+        files.map(|entry| entry.path().strip_prefix(folder).unwrap().to_string_lossy().into_owned()).collect()
+    };
+    let preview = target.path().join("preview");
+    assert_eq!(pictures(&preview), ["train/a/1.png", "train/b/3.png"]);
+    let picture = fs::read(preview.join("train/a/1.png")).unwrap();
+    assert!(picture.starts_with(b"\x89PNG"));
+    // The same again for files that were there already, and all of them if there are fewer than asked for.
+    fs::remove_dir_all(&preview).unwrap();
+    succeed("extract-features", &flags);
+    assert!(fs::read(preview.join("train/a/1.png")).unwrap() == picture);
+    succeed("extract-features", &[&flags[..3], &["9"]].concat());
+    assert_eq!(pictures(&preview).len(), 4);
 }

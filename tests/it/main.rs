@@ -15,6 +15,7 @@ mod latents;
 mod lstm;
 mod metrics;
 mod models;
+mod mutants;
 mod optimizer;
 mod outputs;
 mod phase;
