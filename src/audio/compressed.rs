@@ -1,6 +1,7 @@
 //! FLAC and MP3 through symphonia.
 
 use std::fs::File;
+use std::io::{BufReader, Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use symphonia::core::audio::SampleBuffer;
 use symphonia::core::codecs::{CODEC_TYPE_FLAC, CODEC_TYPE_MP3, CodecType, DecoderOptions};
 use symphonia::core::errors::Error as DecodingError;
 use symphonia::core::formats::{FormatOptions, FormatReader};
-use symphonia::core::io::MediaSourceStream;
+use symphonia::core::io::{MediaSource, MediaSourceStream, ReadOnlySource};
 use symphonia::core::meta::{Limit as MetadataLimit, MetadataOptions};
 use symphonia::core::probe::Hint;
 use symphonia::default::{get_codecs, get_probe};
@@ -96,7 +97,8 @@ fn decode(path: &Path, file: File, kind: Kind, limit: Limit) -> Result<Waveform>
 
 /// Finds out what the file is and reads its headers.
 fn open(path: &Path, file: File, kind: Kind) -> Result<Box<dyn FormatReader>> {
-    let source = MediaSourceStream::new(Box::new(file), Default::default());
+    let source: Box<dyn MediaSource> = if kind == Kind::Flac { sound_of_flac(path, file)? } else { Box::new(file) };
+    let source = MediaSourceStream::new(source, Default::default());
     let format_options = FormatOptions { enable_gapless: true, ..Default::default() };
     let limit = MetadataLimit::Maximum(MAX_METADATA);
     let metadata_options = MetadataOptions { limit_metadata_bytes: limit, limit_visual_bytes: limit };
@@ -106,10 +108,59 @@ fn open(path: &Path, file: File, kind: Kind) -> Result<Box<dyn FormatReader>> {
     probed.map(|probed| probed.format).map_err(|error| failed(path, kind, error))
 }
 
-/// An error of symphonia as one of ours.
-fn failed(path: &Path, kind: Kind, error: DecodingError) -> Error {
-    match error {
-        DecodingError::IoError(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => Error::io(path)(source),
-        other => Error::file(path, format!("not a readable {} file: {other}", kind.name())),
+/// A FLAC file with the first of its headers alone, which says all that decoding needs. Comments, pictures and tables are passed
+/// over: symphonia reserves memory for as much as they announce, up to 4 GB.
+fn sound_of_flac(path: &Path, file: File) -> Result<Box<dyn MediaSource>> {
+    const STREAM_INFO: u32 = 34; // bytes
+    let failed = |error| failed(path, Kind::Flac, DecodingError::IoError(error));
+    let damaged = |what: &str| Error::file(path, format!("not a readable FLAC file: {what}"));
+    let mut file = BufReader::new(file);
+    let (mut mark, mut tag) = ([0; 4], [0; 6]);
+    file.read_exact(&mut mark).map_err(failed)?;
+    if mark.starts_with(b"ID3") {
+        // A tag that belongs before an MP3: ten bytes, what four of them say (seven bits each), and ten more by a flag.
+        file.read_exact(&mut tag).map_err(failed)?;
+        let len = tag[2..].iter().fold(0, |len, &byte| (len << 7) | i64::from(byte & 0x7f));
+        file.seek_relative(len + if tag[1] & 0x10 == 0 { 0 } else { 10 }).map_err(failed)?;
+        file.read_exact(&mut mark).map_err(failed)?;
     }
+    if &mark != b"fLaC" {
+        return Err(damaged("it does not start with fLaC"));
+    }
+    let mut head = mark.to_vec();
+    loop {
+        let mut block = [0; 4];
+        file.read_exact(&mut block).map_err(failed)?;
+        let [kind, len @ ..] = block;
+        let len = len.iter().fold(0, |len, &byte| (len << 8) | u32::from(byte));
+        match (kind & 0x7f, head.len()) {
+            (0, 4) if len == STREAM_INFO => {
+                head.extend([0x80, 0, 0, STREAM_INFO as u8]); // the last header
+                let mut info = [0; STREAM_INFO as usize];
+                file.read_exact(&mut info).map_err(failed)?;
+                head.extend(info);
+            }
+            (0, _) | (_, 4) => return Err(damaged("its first header is not that of a stream")),
+            _ => file.seek_relative(len.into()).map_err(failed)?,
+        }
+        if kind & 0x80 != 0 {
+            return Ok(Box::new(ReadOnlySource::new(Cursor::new(head).chain(file))));
+        }
+    }
+}
+
+/// An error of symphonia as one of ours; its own words are for who wrote the decoder.
+fn failed(path: &Path, kind: Kind, error: DecodingError) -> Error {
+    tracing::debug!("{}: {error}", path.display());
+    let what = match error {
+        DecodingError::IoError(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
+            return Error::io(path)(source);
+        }
+        DecodingError::IoError(_) => "it ends too early",
+        DecodingError::DecodeError(_) => "it is damaged, or of another kind",
+        DecodingError::Unsupported(_) => "it is of another kind, or uses what is not read here",
+        DecodingError::LimitError(_) => "its headers announce more than a recording has",
+        _ => "it is damaged",
+    };
+    Error::file(path, format!("not a readable {} file: {what}", kind.name()))
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use ndarray::{Array0, Array1};
 use ndarray_npy::NpzReader;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use vae_workshop::audio::Waveform;
+
+use crate::mutants::mutants;
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decode").join(name)
@@ -321,33 +322,53 @@ fn damaged_and_hostile_ogg_files_are_errors_and_never_panics() {
 }
 
 #[test]
-fn mutated_files_of_every_kind_are_read_or_refused_and_never_panic() {
+fn what_stands_before_the_sound_of_a_flac_file_is_passed_over() {
+    let good = fs::read(data("mono_16.flac")).unwrap();
+    let wanted = Waveform::read(&data("mono_16.flac")).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let mut random = ChaCha8Rng::seed_from_u64(7);
-    let names = ["mono_16.wav", "stereo_24_extensible.wav", "mono_float.wav", "short.ogg", "mono_16.flac", "mono.mp3"];
-    for name in names {
-        let (good, path) = (fs::read(data(name)).unwrap(), folder.path().join(name));
-        for round in 0..60 {
-            let mut bad = good.clone();
-            // Headers matter most; every other file is hit there.
-            let reach = if round % 2 == 0 { bad.len().min(120) } else { bad.len() };
-            for _ in 0..random.random_range(1..6) {
-                let at = random.random_range(0..reach);
-                match random.random_range(0..4) {
-                    0 => bad[at] = random.random(),
-                    1 => bad[at] = [0, 0x7f, 0x80, 0xff][random.random_range(0..4)],
-                    2 => bad[at] ^= 1 << random.random_range(0..8),
-                    _ => bad.splice(at..at, [0xff; 4]).for_each(drop),
-                }
-            }
-            if round % 5 == 0 {
-                bad.truncate(random.random_range(0..bad.len()));
-            }
-            fs::write(&path, &bad).unwrap();
-            // What comes back is bounded by what is there: nothing here decodes to more than 1 000 samples a byte.
-            if let Ok(sound) = Waveform::read(&path) {
-                assert!(sound.samples.len() <= 1000 * bad.len(), "{name}, round {round}: {}", sound.samples.len());
-            }
-        }
+    let path = folder.path().join("a.flac");
+    let read = |content: &[u8]| {
+        fs::write(&path, content).unwrap();
+        Waveform::read(&path)
+    };
+    // Comments that claim 4 GB, right after the header of the stream (4 + 4 + 34 bytes); a tag as MP3 files have it.
+    let comments = [&[4, 0, 0, 8][..], &[0xff; 4], b"abcd"].concat();
+    assert_eq!(read(&[&good[..42], &comments, &good[42..]].concat()).unwrap(), wanted);
+    assert_eq!(read(&[b"ID3\x04\0\0\0\0\x01\0", &[7; 128][..], &good].concat()).unwrap(), wanted);
+    for (content, expected) in [(&good[..3], "ends too early"), (&good[..30], "ends too early"), (&b"RIFF"[..], "fLaC")]
+    {
+        let said = read(content).unwrap_err().to_string();
+        assert!(said.contains("a.flac: not a readable FLAC file") && said.contains(expected), "{said}");
     }
+}
+
+/// Reads so many damaged files and gives how long the slowest took.
+fn read_mutants(count: usize, seed: u64) -> Duration {
+    let folder = tempfile::tempdir().unwrap();
+    let mut slowest = Duration::ZERO;
+    for (index, (name, file)) in mutants(count, seed).enumerate() {
+        let path = folder.path().join(name);
+        fs::write(&path, &file).unwrap();
+        let started = Instant::now();
+        // What comes back is bounded by what is there: nothing here decodes to more than 1 000 samples a byte.
+        if let Ok(sound) = Waveform::read(&path) {
+            assert!(sound.samples.len() <= 1000 * file.len(), "{name}, {index}: {}", sound.samples.len());
+        }
+        slowest = slowest.max(started.elapsed());
+    }
+    slowest
+}
+
+#[test]
+fn mutated_files_of_every_kind_are_read_or_refused_and_never_panic() {
+    read_mutants(400, 7);
+}
+
+/// In `make torture`.
+#[test]
+#[ignore = "a minute"]
+fn torture_decoders() {
+    let slowest = read_mutants(20_000, 8);
+    println!("20000 damaged files: the slowest took {slowest:?}");
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
 }
