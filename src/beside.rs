@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -32,7 +32,7 @@ pub(crate) fn create_parent(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// What `fill` returns, [`Error::File`] if `path` is a device, a pipe or a folder, or [`Error::Io`] if the file cannot be made, written or renamed.
-pub(crate) fn write_beside(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+pub(crate) fn write_beside(path: &Path, fill: impl FnOnce(&mut Beside) -> Result<()>) -> Result<()> {
     let target = match fs::symlink_metadata(path) {
         Ok(_) => {
             require_regular(path)?;
@@ -44,16 +44,63 @@ pub(crate) fn write_beside(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) 
     let partial = partial(path, std::process::id()).ok_or_else(|| Error::file(path, "is not the name of a file"))?;
 
     let write = || {
-        let mut writer = BufWriter::with_capacity(1 << 16, File::create(&partial).map_err(Error::io(path))?);
-        fill(&mut writer)?;
-        writer.flush().map_err(Error::io(path))?;
-        drop(writer);
+        let file = File::create(&partial).map_err(Error::io(path))?;
+        let mut writer = Beside { file: BufWriter::with_capacity(1 << 16, file), position: 0, error: None };
+        let filled = fill(&mut writer);
+        let _ = writer.flush();
+        writer.error.map_or(Ok(()), |error| Err(Error::io(path)(error)))?;
+        filled?;
         fs::rename(&partial, path).map_err(Error::io(path))
     };
     write().inspect_err(|_| {
         // The first error is the one to report; the partial file may not even have been made.
         let _ = fs::remove_file(&partial);
     })
+}
+
+/// A file that is being written. The first error of the disk is kept and ends it: what is written from then on goes nowhere and
+/// succeeds, so that a library in between has nothing to say on its own account.
+pub(crate) struct Beside {
+    file: BufWriter<File>,
+    position: u64,
+    error: Option<io::Error>,
+}
+
+impl Beside {
+    /// What `of_file` gives, or if it or anything before it failed, `instead`.
+    fn attempt<T>(&mut self, instead: T, of_file: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>) -> T {
+        if self.error.is_some() {
+            return instead;
+        }
+        of_file(&mut self.file).unwrap_or_else(|error| {
+            self.error = Some(error);
+            instead
+        })
+    }
+}
+
+impl Write for Beside {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.attempt((), |file| file.write_all(bytes));
+        self.position += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.attempt((), |file| file.flush());
+        Ok(())
+    }
+}
+
+impl Seek for Beside {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let instead = match to {
+            SeekFrom::Start(position) => position,
+            SeekFrom::Current(by) | SeekFrom::End(by) => self.position.saturating_add_signed(by),
+        };
+        self.position = self.attempt(instead, |file| file.seek(to));
+        Ok(self.position)
+    }
 }
 
 /// What is left if process `process` was killed while it wrote `path`, be that a link or the file itself.

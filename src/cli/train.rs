@@ -1,8 +1,7 @@
 //! What `train-vae` and `train-inverter` share: their common flags, and the way from flags to a finished run.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -211,8 +210,8 @@ impl TrainFlags {
         }
         let &Self { log_every, eval_every, audio_every, keep, patience, .. } = self;
         let limits = Limits { steps, log_every, eval_every, save_every, audio_every, keep, deadline, patience };
-        let write = |file: &mut BufWriter<File>| file.write_all(flags.as_bytes()).map_err(Error::io(&self.logdir));
-        write_beside(&self.logdir.join("config.toml"), write)?;
+        let path = self.logdir.join("config.toml");
+        write_beside(&path, |file| file.write_all(flags.as_bytes()).map_err(Error::io(&path)))?;
         let mut display = Display::new(steps, session.about.step);
         interrupts.begin_to_save();
         let stop = &interrupts.signal;
