@@ -195,8 +195,11 @@ fn vocode(sound: &SoundFlags, paths: &PathFlags) -> Result<ExitCode> {
             None if sound.is_exact() => &Vocoder::exact(&own_config(input)?, sound.config())?,
             None => &Vocoder::without_network(&own_config(input)?, sound.config())?,
         };
-        let source = read_features(input, vocoder.features(), &sound.inverter)?;
-        let linear = if sound.is_exact() { Some(read_linear(input, vocoder.features())?) } else { None };
+        let (source, linear) = if sound.is_exact() {
+            read_linear(input, vocoder.features(), &sound.inverter).map(|(source, linear)| (source, Some(linear)))?
+        } else {
+            (read_features(input, vocoder.features(), &sound.inverter)?, None)
+        };
         let spectrum = linear.as_ref().unwrap_or(&source.logmel);
         let heard = render(vocoder, spectrum.view(), source.meta.gain, input, output)?;
         if sound.png {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Item;
 use crate::Result;
-use crate::audio::Waveform;
+use crate::audio::{SAMPLE_RATES, Waveform};
 use crate::features::{FeatureConfig, FeatureExtractor};
 
 /// How far a training crop may be moved from what was recorded. Each number is drawn evenly from its range.
@@ -51,7 +51,7 @@ impl Augmenter {
     /// many samples, which `read` gives; `None` if they are too few.
     ///
     /// # Errors
-    /// As `read`, and if the speed is beyond what can be resampled.
+    /// As `read`.
     pub fn draw(
         &self,
         samples: u64,
@@ -65,6 +65,7 @@ impl Augmenter {
         let gain = 10f64.powf(self.augment.decibels * rng.random_range(-1.0..=1.0) / 20.0);
         let shift: f64 = rng.random_range(-0.5..0.5);
         let rate = RATE_STEP * (f64::from(sample_rate) * speed / RATE_STEP).round();
+        let rate = rate.clamp(f64::from(*SAMPLE_RATES.start()), f64::from(*SAMPLE_RATES.end()));
         let wanted = (item.frames as usize - 1 + 2 * self.edge) * hop_size + 1;
         let needed = (wanted as f64 * rate / f64::from(sample_rate)).ceil() as usize;
         let Some(last) = usize::try_from(samples).ok().and_then(|samples| samples.checked_sub(needed)) else {
@@ -133,5 +134,25 @@ mod tests {
         let near = |frame: usize| loudest(&whole)[50 + frame].abs_diff(loudest(&logspec)[frame]);
         assert!((0..60).all(|frame| near(frame) <= 1));
         assert!(drawn(&augmenter, &chirp[..9000], Item::new(0, 0, 60), rng).is_none());
+    }
+
+    #[test]
+    fn the_lowest_rate_that_features_have_is_augmented_too() {
+        let features = FeatureConfig {
+            sample_rate: 1000,
+            hop_size: 10,
+            n_fft: 64,
+            n_filterbank: 8,
+            f_min: 50.0,
+            f_max: 400.0,
+            ..FeatureConfig::default()
+        };
+        let augment = Augment { share: 1.0, semitones: 12, decibels: 0.0 };
+        let augmenter = Augmenter::new(augment, &features).unwrap();
+        for index in 0..20 {
+            let rng = &mut random::stream(1, "test", index);
+            let [logmel, _] = drawn(&augmenter, &tone(1600.0), Item::new(0, 20, 100), rng).unwrap();
+            assert_eq!(logmel.dim(), (100, 8));
+        }
     }
 }

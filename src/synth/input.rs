@@ -28,22 +28,26 @@ pub fn read_features(path: &Path, config: &FeatureConfig, of: &Path) -> Result<S
         require_same(config, &meta.config, of, path)?;
         return Ok(Source { logmel, meta });
     }
-    let waveform = Waveform::read(path)?;
-    let extractor = FeatureExtractor::new(config.clone())?;
-    let Features { logmel, meta, .. } = extractor.extract(&waveform).map_err(|error| Error::file(path, error))?;
+    let Features { logmel, meta, .. } = extracted(path, config)?;
     Ok(Source { logmel, meta })
 }
 
-/// The linear ln power spectrum of such a file, `[frames, bins]`.
+/// As [`read_features`], and the linear ln power spectrum, `[frames, bins]`.
 ///
 /// # Errors
-/// If the file cannot be read, or has none.
-pub fn read_linear(path: &Path, config: &FeatureConfig) -> Result<Array2<f32>> {
+/// As [`read_features`], and if a feature file has none.
+pub fn read_linear(path: &Path, config: &FeatureConfig, of: &Path) -> Result<(Source, Array2<f32>)> {
     if is_features(path) {
-        return FeatureFile::read_spectra(path).map(|(_, logspec)| logspec);
+        let source = read_features(path, config, of)?;
+        return Ok((source, FeatureFile::read_spectra(path)?.1));
     }
-    let extracted = FeatureExtractor::new(config.clone())?.extract(&Waveform::read(path)?);
-    extracted.map(|features| features.logspec).map_err(|error| Error::file(path, error))
+    let Features { logmel, logspec, meta, .. } = extracted(path, config)?;
+    Ok((Source { logmel, meta }, logspec))
+}
+
+fn extracted(path: &Path, config: &FeatureConfig) -> Result<Features> {
+    let waveform = Waveform::read(path)?;
+    FeatureExtractor::new(config.clone())?.extract(&waveform).map_err(|error| Error::file(path, error))
 }
 
 /// The configuration of a feature file, the default one for audio: what to use where no run says it.
