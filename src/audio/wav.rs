@@ -6,7 +6,7 @@
 mod chunks;
 
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use hound::{SampleFormat, WavSpec, WavWriter};
@@ -74,21 +74,17 @@ fn decode<const N: usize>(samples: &mut Vec<f32>, bytes: &[u8], channels: usize,
 /// If a wave is longer than a file can be.
 pub(super) fn to_bytes(waveform: &Waveform) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
-    let mut writer = WavWriter::new(&mut file, spec(waveform)).expect("memory takes a header");
-    for &x in &waveform.samples {
-        writer.write_sample(level(x)).expect("memory takes a sample");
-    }
-    writer.finalize().expect("a wave is shorter than 4 GB");
+    encode(waveform, &mut file).expect("memory takes what is shorter than 4 GB");
     file.into_inner()
 }
 
-/// The 16-bit value of a sample.
-fn level(x: f32) -> i16 {
-    (x * 32768.0).round().clamp(-32768.0, 32767.0) as i16
-}
-
-fn spec(waveform: &Waveform) -> WavSpec {
-    WavSpec { channels: 1, sample_rate: waveform.sample_rate, bits_per_sample: 16, sample_format: SampleFormat::Int }
+fn encode(waveform: &Waveform, file: impl Write + Seek) -> hound::Result<()> {
+    let (sample_rate, sample_format) = (waveform.sample_rate, SampleFormat::Int);
+    let mut writer = WavWriter::new(file, WavSpec { channels: 1, sample_rate, bits_per_sample: 16, sample_format })?;
+    for &x in &waveform.samples {
+        writer.write_sample((x * 32768.0).round().clamp(-32768.0, 32767.0) as i16)?;
+    }
+    writer.finalize()
 }
 
 /// Writes 16-bit PCM.
@@ -105,11 +101,5 @@ pub(super) fn write(waveform: &Waveform, path: &Path) -> Result<()> {
         hound::Error::IoError(source) => Error::io(path)(source),
         other => Error::file(path, format!("not written: {other}")),
     };
-    write_beside(path, |file| {
-        let mut writer = WavWriter::new(file, spec(waveform)).map_err(failed)?;
-        for &x in &waveform.samples {
-            writer.write_sample(level(x)).map_err(failed)?;
-        }
-        writer.finalize().map_err(failed)
-    })
+    write_beside(path, |file| encode(waveform, file).map_err(failed))
 }
