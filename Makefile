@@ -10,6 +10,7 @@
 #   make test-torch                  PyTorch gives the same with the exported models (a few GB of packages)
 #   make bench                       how long training steps, inference and signal processing take
 #   make bench-peers                 the same in turns with PyTorch and librosa (PEER_FLAGS="--device cuda --compile")
+#   make bench-extract AUDIO=DIR     feature extraction as a whole command beside librosa (TARGET_FLAGS="--target DIR" says where to)
 #   make bench-sound AUDIO=DIR       what every chain from spectrum to sound loses: LSD, MCD, PESQ, ESTOI (the runs in RUN, if any)
 #   make gpu-bundle                  programs for scripts/gpu-check, to take to a machine with a GPU and nothing else
 
@@ -39,7 +40,7 @@ OUT = $(call path,$(RUN)/out)
 TRAIN = $(FEATURES)/train $(FEATURES)/test --device $(DEVICE) --preset $(PRESET)
 MODELS = --vae $(VAE) --inverter $(INVERTER) --device $(DEVICE) --png
 
-.PHONY: demo build corpus features vae inverter synth test torture test-peers test-torch smoke lint check-cuda bench bench-peers bench-sound gpu-bundle clean
+.PHONY: demo build corpus features vae inverter synth test torture test-peers test-torch smoke lint check-cuda bench bench-peers bench-extract bench-sound gpu-bundle clean
 # Stages run in the order in which they are named, also under `make -j`; cargo and the programs use all cores by themselves.
 .NOTPARALLEL:
 
@@ -123,6 +124,11 @@ bench-peers:
 	test -x work/venv-bench/bin/python || python3 -m venv work/venv-bench
 	work/venv-bench/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-bench.txt
 	work/venv-bench/bin/python scripts/bench_peers.py --json work/bench-peers.json $(PEER_FLAGS)
+
+bench-extract: build $(CORPUS)
+	test -x work/venv-bench/bin/python || python3 -m venv work/venv-bench
+	work/venv-bench/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-bench.txt
+	work/venv-bench/bin/python scripts/bench_extract.py --ours $(BIN)/extract-features $(TARGET_FLAGS) $(call path,$(AUDIO))
 
 # The trained runs of RUN are heard too, where there are such; SOUND_FLAGS="--vae DIR --inverter DIR" names others.
 bench-sound: build $(CORPUS)

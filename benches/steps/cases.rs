@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use realfft::num_complex::Complex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vae_workshop::cli::train::keep_freed_memory;
+use vae_workshop::cli::keep_freed_memory;
 use vae_workshop::data::{FeatureSet, PairDataset, Room, SegmentDataset, Standardizer};
 use vae_workshop::dsp::phase::{Phase, reconstruct};
 use vae_workshop::dsp::stft::{PadMode, Stft};

@@ -178,6 +178,7 @@ fn main() -> ExitCode {
         (_, true) => "debug",
         _ => "info",
     };
+    cli::keep_freed_memory();
     cli::run_logging(level, args.log_format, || extract(&args))
 }
 
@@ -418,7 +419,8 @@ impl Run<'_> {
             ));
         }
         // What is wrong with the samples is wrong with this file.
-        let features = self.extractor.extract(&waveform).map_err(|e| Error::file(&item.input, e))?;
+        let features = self.extractor.extract_contents(&waveform, self.settings.contents);
+        let features = features.map_err(|e| Error::file(&item.input, e))?;
         Ok((waveform, features))
     }
 

@@ -117,3 +117,16 @@ pub fn require_within(flag: &str, value: f64, range: RangeInclusive<f64>) -> Res
     }
     Err(Error::Config(format!("{flag} {value}: must be {} to {}", range.start(), range.end())))
 }
+
+/// Lets the allocator keep what one training step or recording frees for the next one, which needs much the same sizes again.
+/// Given back to the system, it would be mapped and cleared anew each time: a fifth of a step's time on the CPU, a third of a
+/// recording's.
+pub fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: these only set parameters of the allocator; a refused one changes nothing.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_MAX, 0);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
+        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+    }
+}

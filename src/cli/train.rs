@@ -11,7 +11,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::interrupts::Interrupts;
-use super::{progress, require_within, say};
+use super::{keep_freed_memory, progress, require_within, say};
 use crate::beside::write_beside;
 use crate::data::{FeatureSet, Room, Standardizer};
 use crate::device::{self, DeviceChoice};
@@ -256,18 +256,6 @@ fn begun(config: &RunConfig) -> Result<Option<(PathBuf, NamedTensors)>> {
         ));
     }
     Ok(Some((checkpoint.model_path(), tensors)))
-}
-
-/// Lets the allocator keep what each training step frees for the next one, which needs the same sizes again. Given back to the
-/// system, it would be mapped and cleared anew in every step: a fifth of the time on the CPU.
-pub fn keep_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: these only set parameters of the allocator; a refused one changes nothing.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_MAX, 0);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
-        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
-    }
 }
 
 /// A bar on a terminal, lines elsewhere.

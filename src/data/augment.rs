@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Item;
 use crate::Result;
 use crate::audio::{SAMPLE_RATES, Waveform};
-use crate::features::{FeatureConfig, FeatureExtractor};
+use crate::features::{Contents, FeatureConfig, FeatureExtractor};
 
 /// How far a training crop may be moved from what was recorded. Each number is drawn evenly from its range.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ impl Augmenter {
         let first = (first.max(0.0) as usize).min(last);
         let piece = Waveform { samples: read(first..first + needed)?, sample_rate: rate as u32 };
         let piece: Vec<f64> = piece.resample(sample_rate)?.samples.iter().map(|x| f64::from(*x) * gain).collect();
-        let (logspec, logmel) = self.extractor.log_spectra(&piece[..wanted]);
+        let (logspec, logmel) = self.extractor.log_spectra(&piece[..wanted], Contents::ALL);
         let inside = |all: Array2<f32>| all.slice_move(s![self.edge..self.edge + item.frames as usize, ..]);
         Ok(Some([inside(logmel), inside(logspec)]))
     }
@@ -105,7 +105,7 @@ mod tests {
         let augmenter = Augmenter::new(augment, &FeatureConfig::default()).unwrap();
         let plain = FeatureExtractor::new(FeatureConfig::default()).unwrap();
         let wide: Vec<f64> = tone(1000.0).into_iter().map(f64::from).collect();
-        let level = plain.log_spectra(&wide).0[[80, 64]];
+        let level = plain.log_spectra(&wide, Contents::ALL).0[[80, 64]];
         let mut found = std::collections::BTreeSet::new();
         for index in 0..40 {
             let rng = &mut random::stream(1, "test", index);
@@ -128,7 +128,7 @@ mod tests {
         let augmenter = Augmenter::new(augment, &FeatureConfig::default()).unwrap();
         let chirp: Vec<f32> = (0..32_000).map(|n| 0.5 * (0.1 * n as f32 + 1e-5 * (n as f32).powi(2)).sin()).collect();
         let plain = FeatureExtractor::new(FeatureConfig::default()).unwrap();
-        let whole = plain.log_spectra(&chirp.iter().copied().map(f64::from).collect::<Vec<_>>()).0;
+        let whole = plain.log_spectra(&chirp.iter().copied().map(f64::from).collect::<Vec<_>>(), Contents::ALL).0;
         let rng = &mut random::stream(1, "test", 0);
         let [_, logspec] = drawn(&augmenter, &chirp, Item::new(0, 50, 60), rng).unwrap();
         let near = |frame: usize| loudest(&whole)[50 + frame].abs_diff(loudest(&logspec)[frame]);

@@ -41,17 +41,24 @@ pub fn is_silent<T: Real>(signal: &[T]) -> bool {
     frame_powers(signal).into_iter().all(|power| power <= SILENCE)
 }
 
-/// Mean square of each frame; `1 + len / 128` of them.
+/// Mean square of each frame; `1 + len / 128` of them. Each is made of the two hops that it covers.
 fn frame_powers<T: Real>(signal: &[T]) -> Vec<f64> {
-    let square_sum =
-        |range: Range<usize>| -> f64 { signal[range].iter().map(|&x| Into::<f64>::into(x)).map(|x| x * x).sum() };
-    (0..=signal.len() / HOP)
-        .map(|t| {
-            let start = (t * HOP).saturating_sub(FRAME / 2);
-            let end = (t * HOP + FRAME / 2).min(signal.len());
-            square_sum(start..end) / FRAME as f64
-        })
-        .collect()
+    let mut before = 0.0;
+    let squares = signal.chunks(HOP).map(sum_of_squares).chain([0.0]);
+    let powers = squares.map(|after| (std::mem::replace(&mut before, after) + after) / FRAME as f64);
+    powers.take(1 + signal.len() / HOP).collect()
+}
+
+/// Eight sums side by side, for vector instructions.
+fn sum_of_squares<T: Real>(samples: &[T]) -> f64 {
+    let mut sums = [0.0; 8];
+    for part in samples.chunks(sums.len()) {
+        for (sum, &x) in sums.iter_mut().zip(part) {
+            let x: f64 = x.into();
+            *sum += x * x;
+        }
+    }
+    sums.iter().sum()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! One recording to its features: resample, trim, normalise, emphasise, transform, weigh into bands, take logarithms.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayViewMut1};
 
-use super::{BandSums, FeatureConfig, FeatureMeta, Features, VERSION};
+use super::{BandSums, Contents, FeatureConfig, FeatureMeta, Features, VERSION};
 use crate::audio::Waveform;
 use crate::dsp::emphasis::pre_emphasis;
 use crate::dsp::mel::MelFilterbank;
@@ -51,6 +51,14 @@ impl FeatureExtractor {
     /// [`Error::Config`] if the waveform is empty, holds NaN or infinite samples, or is so loud (without
     /// normalisation) that its power is beyond f32.
     pub fn extract(&self, waveform: &Waveform) -> Result<Features> {
+        self.extract_contents(waveform, Contents::ALL)
+    }
+
+    /// As [`extract`](Self::extract), without the work for the arrays that `contents` leaves out, which are empty.
+    ///
+    /// # Errors
+    /// As [`extract`](Self::extract); power beyond f32 is found in what is made.
+    pub fn extract_contents(&self, waveform: &Waveform, contents: Contents) -> Result<Features> {
         if waveform.samples.is_empty() {
             return Err(Error::Config("there are no samples to extract features from".into()));
         }
@@ -64,7 +72,7 @@ impl FeatureExtractor {
         drop(resampled);
 
         let emphasised = pre_emphasis(&sound, self.config.preemphasis);
-        let (logspec, logmel) = self.log_spectra(&emphasised);
+        let (logspec, logmel) = self.log_spectra(&emphasised, contents);
         let bands = BandSums::of(&logmel);
         if !bands.finite || logspec.iter().any(|x| !x.is_finite()) {
             return Err(Error::Config("the sound is too loud for f32 spectra: normalise it".into()));
@@ -80,13 +88,14 @@ impl FeatureExtractor {
             bands,
             version: VERSION,
         };
-        Ok(Features { au: emphasised.into_iter().map(|x| x as f32).collect(), logspec, logmel, meta })
+        let au = if contents.au { emphasised.into_iter().map(|x| x as f32).collect() } else { Vec::new() };
+        Ok(Features { au, logspec, logmel, meta })
     }
 
-    /// `[len]` -> `[frames, bins]` and `[frames, n_filterbank]`, one frame at a time.
-    pub(crate) fn log_spectra(&self, signal: &[f64]) -> (Array2<f32>, Array2<f32>) {
+    /// `[len]` -> `[frames, bins]`, or `[0, bins]` if left out, and `[frames, n_filterbank]`, one frame at a time.
+    pub(crate) fn log_spectra(&self, signal: &[f64], contents: Contents) -> (Array2<f32>, Array2<f32>) {
         let frames = self.stft.frames(signal.len());
-        let mut logspec = Array2::zeros((frames, self.stft.bins()));
+        let mut logspec = Array2::zeros((if contents.logspec { frames } else { 0 }, self.stft.bins()));
         let mut logmel = Array2::zeros((frames, self.filterbank.n_mels()));
         let mut power = vec![0.0; self.stft.bins()];
         let mut sums = vec![0.0; self.filterbank.n_mels()];
@@ -94,9 +103,13 @@ impl FeatureExtractor {
         self.stft.for_each_frame(signal, &mut self.stft.scratch(), |t, spectrum| {
             power.iter_mut().zip(spectrum).for_each(|(p, bin)| *p = bin.norm_sqr());
             sums.iter_mut().zip(self.filterbank.bands()).for_each(|(sum, band)| *sum = band.weigh(&power));
-            for (mut row, powers) in [(logspec.row_mut(t), &power), (logmel.row_mut(t), &sums)] {
+            let logarithms = |powers, mut row: ArrayViewMut1<f32>| {
                 let out = row.as_slice_mut().expect("rows of arrays just made are contiguous");
                 vectorized(Logarithms { powers, clip, out });
+            };
+            logarithms(&sums, logmel.row_mut(t));
+            if contents.logspec {
+                logarithms(&power, logspec.row_mut(t));
             }
         });
         (logspec, logmel)

@@ -32,6 +32,8 @@ pub struct Contents {
 impl Contents {
     /// Everything.
     pub const ALL: Contents = Contents { logspec: true, au: true };
+    /// The log-mel spectrum alone.
+    pub const LOGMEL: Contents = Contents { logspec: false, au: false };
 }
 
 impl std::fmt::Display for Contents {

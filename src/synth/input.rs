@@ -6,7 +6,7 @@ use ndarray::Array2;
 
 use crate::audio::Waveform;
 use crate::data::require_same;
-use crate::features::{FeatureConfig, FeatureExtractor, FeatureFile, FeatureMeta, Features, is_features};
+use crate::features::{Contents, FeatureConfig, FeatureExtractor, FeatureFile, FeatureMeta, Features, is_features};
 use crate::{Error, Result};
 
 /// What synthesis wants to know of a sound.
@@ -28,7 +28,7 @@ pub fn read_features(path: &Path, config: &FeatureConfig, of: &Path) -> Result<S
         require_same(config, &meta.config, of, path)?;
         return Ok(Source { logmel, meta });
     }
-    let Features { logmel, meta, .. } = extracted(path, config)?;
+    let Features { logmel, meta, .. } = extracted(path, config, Contents::LOGMEL)?;
     Ok(Source { logmel, meta })
 }
 
@@ -41,13 +41,15 @@ pub fn read_linear(path: &Path, config: &FeatureConfig, of: &Path) -> Result<(So
         let source = read_features(path, config, of)?;
         return Ok((source, FeatureFile::read_spectra(path)?.1));
     }
-    let Features { logmel, logspec, meta, .. } = extracted(path, config)?;
+    let Features { logmel, logspec, meta, .. } = extracted(path, config, Contents::ALL)?;
     Ok((Source { logmel, meta }, logspec))
 }
 
-fn extracted(path: &Path, config: &FeatureConfig) -> Result<Features> {
+fn extracted(path: &Path, config: &FeatureConfig, contents: Contents) -> Result<Features> {
     let waveform = Waveform::read(path)?;
-    FeatureExtractor::new(config.clone())?.extract(&waveform).map_err(|error| Error::file(path, error))
+    FeatureExtractor::new(config.clone())?
+        .extract_contents(&waveform, contents)
+        .map_err(|error| Error::file(path, error))
 }
 
 /// The configuration of a feature file, the default one for audio: what to use where no run says it.

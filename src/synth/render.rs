@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView2};
 
 use super::Vocoder;
 use crate::beside::create_parent;
-use crate::features::{FeatureConfig, FeatureExtractor};
+use crate::features::{Contents, FeatureConfig, FeatureExtractor};
 use crate::picture::{PictureConfig, write_comparison_png};
 use crate::{Error, Result};
 
@@ -35,7 +35,7 @@ pub fn render(
     create_parent(output)?;
     sound.write(output)?;
     let as_is = FeatureConfig { trim_silence_db: None, ..vocoder.features().clone() };
-    Ok(FeatureExtractor::new(as_is)?.extract(&sound)?.logmel)
+    Ok(FeatureExtractor::new(as_is)?.extract_contents(&sound, Contents::LOGMEL)?.logmel)
 }
 
 /// Draws spectrograms below each other into a `.png` beside a sound file.
