@@ -11,7 +11,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::interrupts::Interrupts;
-use super::{keep_freed_memory, progress, require_within, say};
+use super::{keep_freed_memory, memory, progress, require_within, say};
 use crate::beside::write_beside;
 use crate::data::{FeatureSet, Room, Standardizer};
 use crate::device::{self, DeviceChoice};
@@ -157,6 +157,20 @@ impl TrainFlags {
     /// # Errors
     /// If LOGDIR holds a run of another identity (each difference is named), or training fails.
     pub fn train<T: Task>(
+        &self,
+        flags: &str,
+        steps: u64,
+        save_every: u64,
+        standardizer: Standardizer,
+        config: RunConfig,
+        prepare: impl FnOnce(&RunConfig, &Device) -> Result<(T::Model, T)>,
+    ) -> Result<ExitCode> {
+        memory::watch(config.batch.size, || {
+            self.train_watched::<T>(flags, steps, save_every, standardizer, config, prepare)
+        })
+    }
+
+    fn train_watched<T: Task>(
         &self,
         flags: &str,
         steps: u64,
