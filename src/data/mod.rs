@@ -14,6 +14,8 @@ mod set;
 mod spectra;
 mod standardizer;
 
+use crate::{Error, Result};
+
 pub use augment::{Augment, Augmenter};
 pub use estimate::LinearEstimate;
 pub use loader::{Dataset, Loader, loader_threads};
@@ -24,3 +26,10 @@ pub(crate) use set::require_same;
 pub use set::{DataIdentity, FeatureEntry, FeatureSet};
 pub use spectra::Room;
 pub use standardizer::Standardizer;
+
+/// Runs `work`, whose parallel parts wait for a disk more than they compute: it answers many at once.
+fn many_at_once<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    const AT_ONCE: usize = 16;
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(AT_ONCE).build();
+    threads.map_err(|error| Error::Config(format!("cannot start {AT_ONCE} threads that read: {error}")))?.install(work)
+}

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::many_at_once;
 use crate::features::{FEATURE_SUFFIX, FeatureConfig, FeatureFile, FeatureMeta, is_features};
 use crate::walk::files_below;
 use crate::{Error, Result};
@@ -60,7 +61,7 @@ impl FeatureSet {
         }
         let known = FeatureFile::read_meta(&root.join(&found.files[0]))?.config;
         let entry = |name: PathBuf| read_entry(root, &name, &known);
-        let entries = found.files.into_par_iter().map(entry).collect::<Result<Vec<_>>>()?;
+        let entries = many_at_once(|| found.files.into_par_iter().map(entry).collect::<Result<Vec<_>>>())?;
         let set = Self { root: root.to_path_buf(), entries };
         for entry in &set.entries {
             require_same(set.config(), &entry.meta.config, &set.entries[0].path, &entry.path)?;

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, TensorData};
 use ndarray::ShapeBuilder;
@@ -11,7 +12,8 @@ use ndarray_npy::NpzWriter;
 use tempfile::TempDir;
 use vae_workshop::Result;
 use vae_workshop::data::{
-    Dataset, FeatureSet, Item, Loader, PairDataset, PairValues, Position, Room, SegmentDataset, Standardizer,
+    Dataset, FeatureEntry, FeatureSet, Item, Loader, PairDataset, PairValues, Position, Room, SegmentDataset,
+    Standardizer,
 };
 use vae_workshop::features::{FeatureFile, Features};
 use vae_workshop::run::RunDir;
@@ -201,6 +203,33 @@ fn fifteen_ways_to_hide_a_value_that_is_not_finite_are_refused_by_name_in_memory
             );
         }
     }
+}
+
+#[test]
+fn a_damaged_file_that_is_read_while_others_are_trained_on_is_named() {
+    let (folder, paths) = copies();
+    let (set, standardizer) = open(folder.path());
+    let bytes = |entry: &FeatureEntry| entry.meta.frames * 80 * 4;
+    let all_but_one = set.entries.iter().map(bytes).sum::<u64>() - 1;
+    // Still a number, so that only the archive's checksum tells, and in the last value, which no segment holds.
+    let damaged = &paths[0];
+    let mut file = fs::read(damaged).unwrap();
+    let logmel = FeatureFile::read_logmel(damaged).unwrap().0;
+    let values: Vec<u8> = logmel.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let last = &values[values.len() - 16..];
+    let at = file.windows(last.len()).rposition(|window| window == last).unwrap() + last.len() - 4;
+    file[at] ^= 1;
+    fs::write(damaged, file).unwrap();
+    let data = SegmentDataset::load(&set, &standardizer, 20, &mut Room::of(all_but_one)).unwrap();
+    let items = data.items();
+    let until = Instant::now() + Duration::from_secs(60);
+    let said = loop {
+        assert!(Instant::now() < until, "nobody noticed");
+        if let Err(error) = data.batch(&items[..1], Position::default()) {
+            break error.to_string();
+        }
+    };
+    assert!(said.contains("0.feat.npz") && said.lines().count() == 1, "{said}");
 }
 
 /// Writes a feature file's arrays deflated.
