@@ -7,7 +7,8 @@
 //!    log-power spectra, kept in `.feat.npz` files that numpy reads ([`features::FeatureFile`]). [`dsp`] has the transforms.
 //! 3. [`data`] turns a folder of them into batches: blocks for the VAE, mel and linear spectra for the inverter.
 //! 4. [`train`] fits a model ([`models::Vae`], [`models::Cbhg`], made of the layers in [`nn`]) and leaves a run on disk
-//!    ([`run`]) that TensorBoard ([`board`]) can watch. [`kernels`] are the layers as the CPU computes them.
+//!    ([`run`]) that TensorBoard ([`board`]) can watch. [`objectives`] are what a VAE's latents may be asked, [`kernels`] are the
+//!    layers as the CPU computes them.
 //! 5. [`synth`] encodes, edits and decodes with the VAE, turns mel into linear spectra with the inverter, and finds phases.
 //! 6. [`metrics`] measures how near a sound is to another.
 //!
@@ -48,6 +49,7 @@ pub mod kernels;
 pub mod metrics;
 pub mod models;
 pub mod nn;
+pub mod objectives;
 pub mod picture;
 pub mod random;
 pub mod run;

@@ -1,9 +1,10 @@
-//! `train-vae LOGDIR TRAIN_DIR TEST_DIR`: trains a beta-VAE, convolutional or recurrent, on extracted features.
+//! `train-vae LOGDIR TRAIN_DIR TEST_DIR`: trains a VAE, convolutional or recurrent, on extracted features.
 
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use vae_workshop::cli;
+use vae_workshop::cli::objective::ObjectiveFlags;
 use vae_workshop::cli::optimizer::{OptimizerFlags, Shape};
 use vae_workshop::cli::train::TrainFlags;
 use vae_workshop::data::{SegmentDataset, Standardizer};
@@ -12,7 +13,7 @@ use vae_workshop::run::{BatchConfig, BetaVae, Clipping, InputScale, Objective, R
 use vae_workshop::train::VaeTask;
 use vae_workshop::{Error, Result};
 
-/// Train a beta-VAE on the log-mel spectrograms of TRAIN_DIR.
+/// Train a beta-VAE, or a VAE of another objective, on the log-mel spectrograms of TRAIN_DIR.
 ///
 /// The run lives in LOGDIR and is continued if one is there. Watch it with `tensorboard --logdir LOGDIR`. Ctrl-C saves and exits.
 #[derive(Parser)]
@@ -50,18 +51,17 @@ struct Args {
     /// Frames in a segment; with conv a multiple of 4.
     #[arg(long, default_value_t = 20, value_name = "N")]
     segment_frames: usize,
-    /// Weight of the KL divergence.
-    #[arg(long, default_value_t = 8.0)]
-    beta: f64,
-    /// Steps over which that weight grows from 0. The totals shown, and which checkpoint is the best, always count all of it.
-    #[arg(long, default_value_t = 0, value_name = "STEPS")]
-    kl_warmup_steps: u64,
+    #[command(flatten)]
+    objective: ObjectiveFlags,
     #[command(flatten)]
     optimizer: OptimizerFlags,
 }
 
 /// Of a decaying learning rate: the default total, and never a session's own, so that a longer run begins as a shorter one does.
 const DECAY_STEPS: u64 = 300_000;
+
+/// Weight of the KL divergence if no flag says otherwise.
+const BETA: f64 = 8.0;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Preset {
@@ -132,22 +132,18 @@ fn main() -> ExitCode {
         let sets = args.run.open_sets()?;
         let n_mels = sets.train.config().n_filterbank;
         let model = args.model(n_mels)?;
-        cli::require_within("--beta", args.beta, 0.0..=1e6)?;
+        let tiny = args.preset == Preset::Tiny;
+        let batch_size = args.batch_size.map_or(if tiny { 32 } else { 128 }, |size| size as usize);
         let objective = match args.preset {
-            Preset::Workshop => BetaVae::workshop(args.beta),
-            Preset::Tiny | Preset::Default => BetaVae::new(args.beta),
+            Preset::Workshop => BetaVae::workshop(BETA),
+            Preset::Tiny | Preset::Default => BetaVae::new(BETA),
         };
-        let objective = BetaVae { kl_warmup_steps: args.kl_warmup_steps, ..objective };
+        let objective = args.objective.of(objective, tiny, batch_size)?;
         let standardizer = match objective.input {
             InputScale::Standardized => sets.standardizer,
             InputScale::Hundredth => Standardizer::dividing_by(100.0, n_mels),
         };
-        let batch_size = if args.preset == Preset::Tiny { 32 } else { 128 };
-        let batch = BatchConfig {
-            size: args.batch_size.map_or(batch_size, |size| size as usize),
-            frames: args.segment_frames,
-            augment: None,
-        };
+        let batch = BatchConfig { size: batch_size, frames: args.segment_frames, augment: None };
         let config = RunConfig {
             model: model.clone().into(),
             objective: Objective::BetaVae(objective.clone()),

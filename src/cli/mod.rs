@@ -6,6 +6,7 @@ pub mod interrupts;
 pub mod latents;
 pub mod log;
 mod memory;
+pub mod objective;
 pub mod optimizer;
 pub mod preview;
 pub mod synth;

@@ -98,7 +98,7 @@ impl<const D: usize> Gaussian<D> {
 }
 
 /// `ln(1 + e^x)` without overflow for large `x`.
-fn softplus<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+pub(crate) fn softplus<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     activation::relu(x.clone()) + x.abs().neg().exp().log1p()
 }
 

@@ -2,13 +2,16 @@
 
 mod cbhg;
 mod conv_vae;
+mod discriminator;
 mod gaussian;
 mod lstm_vae;
 mod vae;
 
 pub use cbhg::{Cbhg, CbhgConfig};
 pub use conv_vae::{ConvVae, ConvVaeConfig};
+pub use discriminator::{Discriminator, DiscriminatorConfig};
 pub use gaussian::Gaussian;
+pub(crate) use gaussian::softplus;
 pub use lstm_vae::{LstmVae, LstmVaeConfig, Scale};
 pub use vae::{Vae, VaeConfig};
 

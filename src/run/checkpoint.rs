@@ -64,8 +64,8 @@ pub struct Best {
 }
 
 impl About {
-    /// Notes an evaluation of this step. While the divergence's weight grows, the test loss, which has it whole, may well rise:
-    /// such evaluations do not count against the run.
+    /// Notes an evaluation of this step. While what is asked of the latents grows, the test loss, which has it whole, may well
+    /// rise: such evaluations do not count against the run.
     pub fn record(&mut self, test: BTreeMap<String, f64>) {
         self.test = test;
         self.tested = self.step;
@@ -75,15 +75,19 @@ impl About {
             self.best = Some(Best { step: self.step, total });
             self.no_better = 0;
         }
-        if matches!(&self.config.objective, Objective::BetaVae(objective) if self.step < objective.kl_warmup_steps) {
+        if matches!(&self.config.objective, Objective::BetaVae(objective) if objective.grows(self.step)) {
             self.no_better = 0;
         }
     }
 
     /// The learning rate of the next step: the schedule's, or half of it once the run was put back.
     pub fn rate(&self) -> f64 {
-        let share = if self.trouble.rolled_back.is_some() { 0.5 } else { 1.0 };
-        share * self.config.schedule.rate(self.step)
+        self.share() * self.config.schedule.rate(self.step)
+    }
+
+    /// The part of every learning rate that is kept: half once the run was put back.
+    pub fn share(&self) -> f64 {
+        if self.trouble.rolled_back.is_some() { 0.5 } else { 1.0 }
     }
 
     /// The test loss of the last evaluation, `None` before the first.
@@ -106,6 +110,9 @@ impl About {
                 (model.n_mels(), config.features.bins())
             }
         };
+        if let Objective::BetaVae(objective) = &config.objective {
+            objective.factor().map_or(Ok(()), |factor| factor.discriminator.validate())?;
+        }
         let means = self.standardizer.mean.len();
         let fits = [mels, means].iter().all(|&bands| bands == config.features.n_filterbank);
         let finite = self.standardizer.mean.iter().all(|mean| mean.is_finite()) && self.standardizer.std.is_normal();
@@ -190,7 +197,8 @@ impl Checkpoint {
         NamedTensors::from_bytes(&self.manifest.verified(&self.path, MODEL)?, &self.model_path())
     }
 
-    /// What training needs beside them to go on: the optimizer's moments, and the parameters that an average is of.
+    /// What training needs beside them to go on: the optimizer's moments, the parameters that an average is of, and the
+    /// discriminator with its own moments.
     ///
     /// # Errors
     /// As [`model`](Self::model).

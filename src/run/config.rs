@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::data::{Augment, DataIdentity};
 use crate::features::FeatureConfig;
 use crate::models::{CbhgConfig, ConvVaeConfig, LstmVaeConfig, VaeConfig};
+use crate::objectives::{Factor, Regularizer};
 
 /// A run's identity. The total of steps, the device, logging and saving are free and not part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,7 +92,7 @@ impl From<VaeConfig> for ModelConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "objective", rename_all = "kebab-case")]
 pub enum Objective {
-    /// Negative log-likelihood plus `beta` times the KL divergence.
+    /// Negative log-likelihood plus `beta` times the KL divergence, or what else is asked of the latents.
     BetaVae(BetaVae),
     /// Mean absolute error of the log spectrum.
     SpectrumL1 {
@@ -104,13 +105,14 @@ pub enum Objective {
     },
 }
 
-/// The objective of Higgins et al. 2017, eq. 4, and the forms it comes in. What a run file of an earlier version does not say
-/// is as [`BetaVae::new`] has it.
+/// The objective of Higgins et al. 2017, eq. 4, the forms it comes in, and what others put in the divergence's place. What a run
+/// file of an earlier version does not say is as [`BetaVae::new`] has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BetaVae {
-    /// Weight of the KL divergence.
+    /// Weight of the KL divergence, or of what [`regularizer`](Self::regularizer) has in its place.
     pub beta: f64,
-    /// Steps over which that weight grows from 0 along a line, in training; what is reported has it whole from the beginning.
+    /// Steps over which the weights of all that is asked of the latents grow from 0 along a line, in training; what is reported has
+    /// them whole from the beginning.
     #[serde(default)]
     pub kl_warmup_steps: u64,
     /// How the divergence is computed.
@@ -122,12 +124,16 @@ pub struct BetaVae {
     /// What the network is given.
     #[serde(default)]
     pub input: InputScale,
+    /// What is asked of the latents.
+    #[serde(default, skip_serializing_if = "Regularizer::is_beta")]
+    pub regularizer: Regularizer,
 }
 
 impl BetaVae {
     /// Standardised input, analytic divergence, no penalty.
     pub fn new(beta: f64) -> Self {
-        Self { beta, kl_warmup_steps: 0, kl: KlForm::default(), l2: 0.0, input: InputScale::default() }
+        let (kl, input, regularizer) = (KlForm::default(), InputScale::default(), Regularizer::Beta);
+        Self { beta, kl_warmup_steps: 0, kl, l2: 0.0, input, regularizer }
     }
 
     /// As the 2018 workshop trained: log-mels divided by 100, single-sample divergence, an L2 penalty of weight 1e-4.
@@ -135,9 +141,22 @@ impl BetaVae {
         Self { kl: KlForm::SingleSample, l2: 1e-4, input: InputScale::Hundredth, ..Self::new(beta) }
     }
 
-    /// The weight of the divergence that step `step`, counted from 0, minimises (Bowman et al. 2016, section 3.1, by a line).
-    pub fn beta_of(&self, step: u64) -> f64 {
-        if step < self.kl_warmup_steps { self.beta * step as f64 / self.kl_warmup_steps as f64 } else { self.beta }
+    /// What becomes of a weight at step `step`, counted from 0 (Bowman et al. 2016, section 3.1, by a line).
+    pub fn grown(&self, weight: f64, step: u64) -> f64 {
+        if step < self.kl_warmup_steps { weight * step as f64 / self.kl_warmup_steps as f64 } else { weight }
+    }
+
+    /// Whether step `step` minimises something else than the last one will.
+    pub fn grows(&self, step: u64) -> bool {
+        step < self.kl_warmup_steps.max(self.regularizer.grows_until())
+    }
+
+    /// FactorVAE's part, if there is one.
+    pub fn factor(&self) -> Option<&Factor> {
+        match &self.regularizer {
+            Regularizer::Factor(factor) => Some(factor),
+            _ => None,
+        }
     }
 }
 
@@ -374,8 +393,8 @@ mod tests {
     #[test]
     fn the_weight_of_the_divergence_grows_by_equal_steps_from_nothing() {
         let objective = BetaVae { kl_warmup_steps: 4, ..BetaVae::new(8.0) };
-        assert_eq!([0, 1, 2, 3, 4, 5000].map(|step| objective.beta_of(step)), [0.0, 2.0, 4.0, 6.0, 8.0, 8.0]);
-        assert_eq!(BetaVae::new(8.0).beta_of(0), 8.0);
+        assert_eq!([0, 1, 2, 3, 4, 5000].map(|step| objective.grown(8.0, step)), [0.0, 2.0, 4.0, 6.0, 8.0, 8.0]);
+        assert_eq!(BetaVae::new(8.0).grown(8.0, 0), 8.0);
         let old: BetaVae = serde_json::from_str(r#"{"beta":8.0}"#).unwrap();
         assert_eq!(old, BetaVae::new(8.0));
     }

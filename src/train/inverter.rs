@@ -12,7 +12,7 @@ use crate::Result;
 use crate::data::{Dataset, Item, Loader, PairBatch, PairDataset, Position, loader_threads};
 use crate::features::FeatureConfig;
 use crate::kernels;
-use crate::models::Cbhg;
+use crate::models::{Cbhg, Discriminator};
 use crate::run::BatchConfig;
 
 /// Longest piece of a test utterance that is evaluated at once, in frames: bounds memory.
@@ -85,15 +85,15 @@ fn error(output: Tensor<3>, batch: &PairBatch, weights: &Arc<[f32]>) -> Tensor<1
 impl Task for InverterTask {
     type Model = Cbhg;
 
-    fn train_loss(&mut self, model: &mut Cbhg, _step: u64) -> Result<Terms> {
+    fn train_loss(&mut self, model: &mut Cbhg, _: Option<&Discriminator>, _step: u64) -> Result<Terms> {
         let (items, batch) = self.train.next_batch()?;
         self.last = items;
         let batch = batch.on(&self.device);
         let loss = error(model.forward_train(batch.input.clone(), &batch.lengths), &batch, &self.weights);
-        Ok(Terms { reported: vec![("total", loss.clone().inner())], loss })
+        Ok(Terms { reported: vec![("total", loss.clone().inner())], loss, rival: None })
     }
 
-    fn evaluate(&self, model: &Cbhg, stop: &AtomicUsize) -> Result<Option<Evaluation>> {
+    fn evaluate(&self, model: &Cbhg, _: Option<&Discriminator>, stop: &AtomicUsize) -> Result<Option<Evaluation>> {
         let items = self.test.items(LONGEST);
         let even: Arc<[f32]> = vec![1.0; self.weights.len()].into();
         let (mut total, mut l1, mut frames) = (0.0, 0.0, 0);

@@ -4,12 +4,14 @@ mod adam;
 mod inverter;
 mod journal;
 mod means;
+mod rival;
 mod task;
 mod trainer;
 mod vae;
 
 pub use adam::{Adam, ByName};
 pub use inverter::{InverterTask, bin_weights};
+pub use rival::Rival;
 pub use task::{Evaluation, Pictures, Task, Term, Terms};
 pub use trainer::{Limits, Outcome, Report, SKIPS_IN_A_ROW, Session, fit};
 pub use vae::VaeTask;

@@ -9,6 +9,7 @@ use ndarray::Array2;
 
 use crate::Result;
 use crate::data::Position;
+use crate::models::Discriminator;
 use crate::run::values;
 
 /// A model, its data and its loss.
@@ -16,18 +17,24 @@ pub trait Task {
     /// What is trained.
     type Model: Module;
 
-    /// Draws the next batch and computes its loss. Randomness comes from the seed and `step` alone.
+    /// Draws the next batch and computes its loss. Randomness comes from the seed and `step` alone. `rival` is there where the
+    /// run's objective has one.
     ///
     /// # Errors
     /// If the data cannot be read; the position stays before that batch.
-    fn train_loss(&mut self, model: &mut Self::Model, step: u64) -> Result<Terms>;
+    fn train_loss(&mut self, model: &mut Self::Model, rival: Option<&Discriminator>, step: u64) -> Result<Terms>;
 
-    /// What the whole test set gives for a model without autodiff; `None` if `stop`, which is looked at before each batch, was
+    /// What the whole test set gives for a model and a rival without autodiff; `None` if `stop`, which is looked at before each batch, was
     /// no longer zero.
     ///
     /// # Errors
     /// If the data cannot be read.
-    fn evaluate(&self, model: &Self::Model, stop: &AtomicUsize) -> Result<Option<Evaluation>>;
+    fn evaluate(
+        &self,
+        model: &Self::Model,
+        rival: Option<&Discriminator>,
+        stop: &AtomicUsize,
+    ) -> Result<Option<Evaluation>>;
 
     /// The names of the files of the last training batch.
     fn files(&self) -> BTreeSet<String>;
@@ -73,6 +80,8 @@ pub type Term = (&'static str, Tensor<1>);
 pub struct Terms {
     /// What is minimised, `[1]`, tracked by autodiff.
     pub loss: Tensor<1>,
+    /// What the rival minimises, `[1]`, tracked by autodiff and apart from the model.
+    pub rival: Option<Tensor<1>>,
     /// What is shown; the first is the total.
     pub reported: Vec<Term>,
 }

@@ -12,6 +12,7 @@ use ndarray::ArrayView2;
 use super::adam::{Adam, ByName};
 use super::journal::Journal;
 use super::means::Means;
+use super::rival::Rival;
 use super::task::{Evaluation, Task, Term};
 use crate::audio::Waveform;
 use crate::data::Standardizer;
@@ -47,6 +48,8 @@ pub struct Session<M> {
     /// Takes part in autodiff. Absent only during an update, which changes parameters in place where nobody else holds them.
     model: Option<M>,
     adam: Adam,
+    /// What is trained beside it, where the objective has such.
+    rival: Option<Rival>,
     /// The step of its newest checkpoint.
     saved: Option<u64>,
     /// What `run.json` will say.
@@ -91,6 +94,7 @@ impl<M: Module> Session<M> {
     /// A run that has not trained yet. `model` takes part in autodiff.
     pub fn start(model: M, config: RunConfig, standardizer: Standardizer) -> Self {
         let adam = Adam::new(config.optimizer.clone());
+        let rival = Rival::of(&config, &device_of(&model).autodiff());
         let version = env!("CARGO_PKG_VERSION").to_string();
         let about = About {
             version,
@@ -104,7 +108,7 @@ impl<M: Module> Session<M> {
             standardizer,
             config,
         };
-        Self { model: Some(model), adam, saved: None, about }
+        Self { model: Some(model), adam, rival, saved: None, about }
     }
 
     /// A run as its checkpoint left it. `model` is a fresh one of the run's architecture.
@@ -115,11 +119,14 @@ impl<M: Module> Session<M> {
         let mut tensors = checkpoint.model()?;
         let model = load_parameters(model, &tensors, &checkpoint.model_path())?;
         let About { config, step, trouble, .. } = &checkpoint.about;
-        let moved = if *step == trouble.skipped { BTreeMap::new() } else { trained_shapes(&model) };
-        let (config, path) = (config.optimizer.clone(), checkpoint.optimizer_path());
-        let adam = Adam::restore(config, &moved, &checkpoint.optimizer()?, &mut tensors, device, &path)?;
+        let trained = *step != trouble.skipped;
+        let moved = if trained { trained_shapes(&model) } else { BTreeMap::new() };
+        let (mut rest, path) = (checkpoint.optimizer()?, checkpoint.optimizer_path());
+        let rival = Rival::of(config, &device.clone().autodiff());
+        let rival = rival.map(|rival| rival.restore(&mut rest, trained, &path)).transpose()?;
+        let adam = Adam::restore(config.optimizer.clone(), &moved, &rest, &mut tensors, device, &path)?;
         let model = load_parameters(model, &tensors, &path)?; // where there is an average, training goes on from what it is of
-        Ok(Self { model: Some(model), adam, saved: Some(checkpoint.about.step), about: checkpoint.about })
+        Ok(Self { model: Some(model), adam, rival, saved: Some(checkpoint.about.step), about: checkpoint.about })
     }
 
     /// The model that is trained, which takes part in autodiff.
@@ -127,15 +134,27 @@ impl<M: Module> Session<M> {
         self.model.as_ref().expect("only an update takes it")
     }
 
+    /// What is trained beside it.
+    pub fn rival(&self) -> Option<&Rival> {
+        self.rival.as_ref()
+    }
+
+    /// What a checkpoint holds: the model to use, and the rest.
+    pub fn state(&self) -> (NamedTensors, NamedTensors) {
+        let (model, mut rest) = self.adam.state(self.model());
+        self.rival.iter().for_each(|rival| rival.add_to(&mut rest));
+        (model, rest)
+    }
+
     /// Goes back to a checkpoint of the same run.
     fn go_back(&mut self, checkpoint: Checkpoint) -> Result<()> {
-        let device = self.model().valid().devices().remove(0);
+        let device = device_of(self.model());
         let model = self.model.take().expect("only an update takes it");
         *self = Self::resume(model, checkpoint, &device)?;
         Ok(())
     }
 
-    /// Takes one step: a batch, its loss, the gradients, Adam. Gives the loss terms and the norm of all gradients before
+    /// Takes one step: a batch, its loss, the gradients, Adam; so does what is trained beside the model. Gives the loss terms and the norm of all gradients before
     /// clipping, all still on the device.
     ///
     /// On the CPU a loss or gradients that are not finite change nothing but the count of skipped steps and the place in the
@@ -147,7 +166,7 @@ impl<M: Module> Session<M> {
         let step = self.about.step;
         let mut model = self.model.take().expect("only an update takes it");
         let before = model.clone(); // handles: training also moves buffers, such as a norm's running means
-        let terms = match task.train_loss(&mut model, step) {
+        let terms = match task.train_loss(&mut model, self.rival.as_ref().map(Rival::model), step) {
             Ok(terms) => terms,
             Err(error) => {
                 self.model = Some(before);
@@ -156,10 +175,12 @@ impl<M: Module> Session<M> {
         };
         let gradients = ByName::of(&model, terms.loss.backward());
         let loss = terms.loss.inner();
-        let rate = self.about.rate();
+        let beside = self.rival.as_ref().zip(terms.rival).map(|(rival, loss)| rival.gradients(loss));
+        let (rate, share) = (self.about.rate(), self.about.share());
         self.about.step = step + 1;
         self.about.position = task.position();
-        if !is_finite(&loss) || !is_finite(&gradients.norm) {
+        let norms = [Some(&gradients), beside.as_ref()].into_iter().flatten().map(|gradients| &gradients.norm);
+        if !norms.chain([&loss]).all(is_finite) {
             self.model = Some(before);
             self.about.trouble.skipped += 1;
             self.about.trouble.in_a_row += 1;
@@ -168,9 +189,17 @@ impl<M: Module> Session<M> {
         drop(before); // parameters are changed in place where nobody else holds them
         let norm = gradients.norm.clone();
         self.model = Some(self.adam.step(model, gradients, rate, step));
+        if let Some((rival, gradients)) = self.rival.as_mut().zip(beside) {
+            rival.step(gradients, share, step);
+        }
         self.about.trouble.in_a_row = 0;
         Ok(Some((terms.reported, norm)))
     }
+}
+
+/// Where a model is, without autodiff.
+fn device_of<M: Module>(model: &M) -> Device {
+    model.devices().remove(0).inner()
 }
 
 /// Whether a number is finite, where looking is free: true on any device but the CPU.
@@ -326,8 +355,9 @@ impl<T: Task> Loop<'_, T> {
     /// Evaluates, notes and reports it; an interrupted evaluation is as if it had not been begun.
     fn evaluate(&mut self) -> Result<()> {
         let model = self.session.adam.averaged(self.session.model());
-        let evaluated = self.task.evaluate(&model, self.stop);
-        drop(model); // parameters are changed in place where nobody else holds them
+        let rival = self.session.rival.as_ref().map(|rival| rival.model().valid());
+        let evaluated = self.task.evaluate(&model, rival.as_ref(), self.stop);
+        drop((model, rival)); // parameters are changed in place where nobody else holds them
         let Some(evaluation) = self.of_data(evaluated)? else { return Ok(()) };
         if let Some((name, value)) = evaluation.means.iter().find(|(_, value)| !value.is_finite()) {
             return Err(Error::Diverged(format!("test {name} is {value}")));
@@ -360,7 +390,7 @@ impl<T: Task> Loop<'_, T> {
     }
 
     fn save(&mut self) -> Result<()> {
-        let (model, optimizer) = self.session.adam.state(self.session.model());
+        let (model, optimizer) = self.session.state();
         if let Some(name) = not_finite(&model).or_else(|| not_finite(&optimizer)) {
             return Err(Error::Diverged(format!("{name} holds values that are not finite")));
         }

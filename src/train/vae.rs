@@ -1,4 +1,4 @@
-//! The beta-VAE task.
+//! The VAE task.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::Array2;
 use rand::Rng;
+use rand::seq::SliceRandom;
 use rand_distr::StandardNormal;
 
 use super::task::{Evaluation, Task, Terms, joined};
 use crate::data::{Dataset, Item, Loader, Position, SegmentDataset, loader_threads};
-use crate::models::{Vae, mean_half_squared_norm};
+use crate::models::{Discriminator, Vae, mean_half_squared_norm};
+use crate::objectives::{Factor, Latents};
 use crate::run::{BetaVae, KlForm, values};
 use crate::{Result, random};
 
@@ -24,14 +26,20 @@ const DRAWN: usize = 16;
 /// Trains a [`Vae`] on segments.
 ///
 /// The loss is the mean over the batch of the Gaussian negative log-likelihood of all bins plus `beta` times the KL divergence
-/// of all latents (Higgins et al. 2017, eq. 4), in nats per segment, and the objective's penalty if it has one. Reported values are those of the log-mels
+/// of all latents (Higgins et al. 2017, eq. 4) or what the objective's [`Regularizer`](crate::objectives::Regularizer) has in its
+/// place, in nats per segment, and the objective's penalty if it has one. Reported values are those of the log-mels
 /// themselves, not of the standardised ones: each bin's density is divided by the standard deviation.
+///
+/// The reported total is the objective as it will be once all that grows has grown. A FactorVAE's has the total correlation as
+/// its discriminator tells it by then, or none where that says less than none: while the discriminator learns, it may rise.
 pub struct VaeTask {
     train: Loader<SegmentDataset>,
     test: Arc<SegmentDataset>,
     objective: BetaVae,
     batch_size: usize,
     latents: usize,
+    /// Segments to train on.
+    data: usize,
     std: f64,
     seed: u64,
     last: Vec<Item>,
@@ -54,10 +62,10 @@ impl VaeTask {
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
-        let sampler = train.sampler(seed);
+        let (sampler, data) = (train.sampler(seed), train.items().len());
         let train = Loader::new(train, sampler, batch_size, loader_threads())?;
         let (std, last, device) = (f64::from(std), Vec::new(), device.clone());
-        Ok(Self { train, test: Arc::new(test), objective, batch_size, latents, std, seed, last, device })
+        Ok(Self { train, test: Arc::new(test), objective, batch_size, latents, data, std, seed, last, device })
     }
 
     /// Standard normal values `[rows, latents]`, a function of the seed, the purpose and the index.
@@ -75,9 +83,17 @@ impl VaeTask {
         Ok([joined(x), joined(reconstruction.inner())])
     }
 
-    /// The loss on `x` `[batch, frames, mels]` with this weight of the divergence, and its reconstruction. What is reported has
-    /// the objective's own weight.
-    fn terms(&self, model: &Vae, x: Tensor<3>, noise: Tensor<2>, beta: f64) -> (Terms, Tensor<3>) {
+    /// The loss on `x` `[batch, frames, mels]`, of as many segments as `data`, and its reconstruction: at a training step, or with
+    /// all that grows grown. What is reported is so at every step.
+    fn terms(
+        &self,
+        model: &Vae,
+        rival: Option<&Discriminator>,
+        x: Tensor<3>,
+        noise: Tensor<2>,
+        data: usize,
+        step: Option<u64>,
+    ) -> (Terms, Tensor<3>) {
         let [batch, frames, mels] = x.dims();
         let posterior = model.encode(x.clone());
         let z = posterior.sample(noise); // [batch, latents]
@@ -85,52 +101,69 @@ impl VaeTask {
         let reconstruction = bins.negative_log_likelihood(x).div_scalar(batch as f64);
         let kl = match self.objective.kl {
             KlForm::Analytic => posterior.kl_from_standard(),
-            KlForm::SingleSample => posterior.log_ratio_to_standard(z),
+            KlForm::SingleSample => posterior.log_ratio_to_standard(z.clone()),
         };
         let kl = kl.sum().div_scalar(batch as f64);
         let penalty = (self.objective.l2 > 0.0).then(|| mean_half_squared_norm(model).mul_scalar(self.objective.l2));
-        let weighed = |beta: f64| {
-            let sum = reconstruction.clone() + kl.clone().mul_scalar(beta);
-            penalty.iter().fold(sum, |sum, penalty| sum + penalty.clone())
-        };
-        let loss = weighed(beta);
-        let whole = self.objective.beta;
-        let total = if beta == whole { loss.clone().inner() } else { weighed(whole).inner() };
+        let latents = Latents { posterior: &posterior, z: z.clone(), kl, data, discriminator: rival, step };
+        let asked = self.objective.regularizer.asked(self.objective.beta, &latents);
+        let grown = |weight: f64| step.map_or(weight, |step| self.objective.grown(weight, step));
+        let parts = asked.minimised.iter().map(|part| part.value.clone().mul_scalar(grown(part.weight)));
+        let loss = parts.chain(penalty.clone()).fold(reconstruction.clone(), |sum, part| sum + part);
+        let reconstruction = reconstruction.inner();
+        let penalty = penalty.map(Tensor::inner);
+        let parts = asked.minimised.into_iter().map(|part| part.judged.mul_scalar(part.weight));
+        let total = parts.chain(penalty.clone()).fold(reconstruction.clone(), |sum, part| sum + part);
         let shift = (frames * mels) as f64 * self.std.ln();
-        let mut reported = vec![
-            ("total", total.add_scalar(shift)),
-            ("reconstruction", reconstruction.inner().add_scalar(shift)),
-            ("kl", kl.inner()),
-        ];
-        reported.extend(penalty.map(|penalty| ("penalty", penalty.inner())));
-        (Terms { loss, reported }, bins.mean)
+        let mut reported =
+            vec![("total", total.add_scalar(shift)), ("reconstruction", reconstruction.add_scalar(shift))];
+        reported.extend(asked.shown);
+        reported.extend(penalty.map(|penalty| ("penalty", penalty)));
+        let rival = rival.zip(step).map(|(rival, step)| {
+            Factor::discriminator_loss(rival, z, &mut random::stream(self.seed, "permutation", step))
+        });
+        reported.extend(rival.iter().map(|loss| ("discriminator", loss.clone().inner())));
+        (Terms { loss, rival, reported }, bins.mean)
+    }
+
+    /// The test items and how many make a batch. Where the objective is of batches, they are of one size, as nearly as can be, and
+    /// in an order that mixes the files, as training has them.
+    fn test_items(&self) -> (Vec<Item>, usize) {
+        let mut items = self.test.items();
+        if !self.objective.regularizer.is_of_batches() {
+            return (items, self.batch_size);
+        }
+        items.shuffle(&mut random::stream(self.seed, "eval order", 0));
+        let batches = items.len().div_ceil(self.batch_size);
+        let size = items.len().div_ceil(batches);
+        (items, size)
     }
 }
 
 impl Task for VaeTask {
     type Model = Vae;
 
-    fn train_loss(&mut self, model: &mut Vae, step: u64) -> Result<Terms> {
+    fn train_loss(&mut self, model: &mut Vae, rival: Option<&Discriminator>, step: u64) -> Result<Terms> {
         let (items, x) = self.train.next_batch()?;
         self.last = items;
         let x = Tensor::from_data(x, &self.device);
         let noise = self.noise(self.last.len(), "noise", step);
-        Ok(self.terms(model, x, noise, self.objective.beta_of(step)).0)
+        Ok(self.terms(model, rival, x, noise, self.data, Some(step)).0)
     }
 
-    fn evaluate(&self, model: &Vae, stop: &AtomicUsize) -> Result<Option<Evaluation>> {
-        let items = self.test.items();
+    fn evaluate(&self, model: &Vae, rival: Option<&Discriminator>, stop: &AtomicUsize) -> Result<Option<Evaluation>> {
+        let (items, size) = self.test_items();
         let mut means = BTreeMap::new();
         let mut divergences = vec![0.0; self.latents];
         let (mut latents, mut samples) = (Vec::new(), Vec::new());
-        for (index, batch) in self.train.each(&self.test, &items, self.batch_size).enumerate() {
+        for (index, batch) in self.train.each(&self.test, &items, size).enumerate() {
             if stop.load(Ordering::Relaxed) != 0 {
                 return Ok(None);
             }
             let x = Tensor::from_data(batch?, &self.device);
             let rows = x.dims()[0];
             let noise = self.noise(rows, "eval", index as u64);
-            let (terms, mean) = self.terms(model, x.clone(), noise.clone(), self.objective.beta);
+            let (terms, mean) = self.terms(model, rival, x.clone(), noise.clone(), items.len(), None);
             let error = (mean.inner() - x.clone()).abs().mean().mul_scalar(self.std); // in log units
             let share = rows as f64 / items.len() as f64;
             for (name, value) in terms.reported.into_iter().chain([("l1", error)]) {
@@ -142,7 +175,7 @@ impl Task for VaeTask {
             let of_each = posterior.kl_from_standard().inner().mean_dim(0); // [1, latents]
             divergences.iter_mut().zip(values(of_each)).for_each(|(sum, mean)| *sum += share * f64::from(mean));
         }
-        let heard = self.reconstruction(model, &items)?;
+        let heard = self.reconstruction(model, &self.test.items())?;
         let prior = joined(model.decode(self.noise(DRAWN, "pictures", 0)).mean.inner());
         let pictures = vec![("pictures/reconstruction", heard.to_vec()), ("pictures/prior", vec![prior])];
         let histograms = latent_histograms(latents, samples, self.latents);

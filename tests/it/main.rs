@@ -16,6 +16,7 @@ mod lstm;
 mod metrics;
 mod models;
 mod mutants;
+mod objectives;
 mod optimizer;
 mod outputs;
 mod phase;

@@ -145,7 +145,7 @@ fn the_test_loss_is_that_of_the_model_in_the_checkpoint() {
     fit(&mut task, &mut session, &run, &LIMITS, &AtomicUsize::new(0), &mut |_| {}).unwrap();
     let (checkpoint, tensors) = Checkpoint::with_model(folder.path()).unwrap();
     let model = load_parameters(session.model().valid(), &tensors, folder.path()).unwrap();
-    let evaluated = |model| task.evaluate(model, &AtomicUsize::new(0)).unwrap().unwrap().means;
+    let evaluated = |model| task.evaluate(model, None, &AtomicUsize::new(0)).unwrap().unwrap().means;
     assert_eq!(evaluated(&model), checkpoint.about.test);
     assert_ne!(evaluated(&session.model().valid()), checkpoint.about.test);
 }
