@@ -8,6 +8,7 @@ mod disk;
 mod env;
 mod events;
 mod extract;
+mod factors;
 mod faults;
 mod features;
 mod kernels;
