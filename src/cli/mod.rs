@@ -5,6 +5,7 @@ pub mod evaluate;
 pub mod interrupts;
 pub mod latents;
 pub mod log;
+pub mod meaning;
 pub mod optimizer;
 pub mod preview;
 pub mod synth;

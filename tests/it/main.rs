@@ -14,6 +14,7 @@ mod features;
 mod kernels;
 mod latents;
 mod lstm;
+mod measures;
 mod metrics;
 mod models;
 mod mutants;
