@@ -38,8 +38,8 @@ pub const FACTORS: [Factor; 9] = [
     Factor { name: "f1_hz", low: 280.0, high: 820.0, scale: Scale::Logarithmic },
     Factor { name: "f2_hz", low: 900.0, high: 2200.0, scale: Scale::Logarithmic },
     Factor { name: "f3_hz", low: 2350.0, high: 3000.0, scale: Scale::Logarithmic },
-    // Root mean square re full scale. Peaks are up to 15 dB above it.
-    Factor { name: "loudness_db", low: -29.0, high: -17.0, scale: Scale::Linear },
+    // Root mean square re full scale. Peaks are up to 16 dB above it.
+    Factor { name: "loudness_db", low: -30.0, high: -18.0, scale: Scale::Linear },
     // Klatt and Klatt's TL: what the low-pass of the source takes away at 3 kHz. More would leave little above the floor of
     // the log-mels.
     Factor { name: "tilt_db", low: 1.0, high: 13.0, scale: Scale::Linear },
