@@ -31,7 +31,7 @@ enum Scale {
 /// Three segments in four have a voice: a whispered one says nothing of pitch.
 const VOICED: f64 = 0.75;
 
-/// The factors in the order of [`Segment::values`]. Formants cannot cross, and nothing clips.
+/// The factors in the order of the columns. Formants cannot cross, and nothing clips.
 pub const FACTORS: [Factor; 9] = [
     // A low man's voice to a child's.
     Factor { name: "f0_hz", low: 90.0, high: 300.0, scale: Scale::Logarithmic },

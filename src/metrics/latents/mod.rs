@@ -1,7 +1,7 @@
 //! What latents mean: what `evaluate latents` and `evaluate udr` print.
 //!
 //! [`measure`] encodes a folder ([`encode`]) and measures the codes by themselves ([`density`]) and against factors
-//! ([`scores`]): the true ones of a table ([`table`]), or, without one, what can be heard ([`heard`]). Codes are posterior
+//! ([`scores`]): the true ones of a table ([`table`]), or, without one, what can be heard ([`mod@heard`]). Codes are posterior
 //! means; segments those that the trainer tests on. [`agreement`] compares runs ([`udr`]). The definitions are
 //! disentanglement_lib's where it has them, and `scripts/check_latents.py` computes them anew.
 
