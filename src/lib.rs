@@ -10,7 +10,7 @@
 //!    ([`run`]) that TensorBoard ([`board`]) can watch. [`objectives`] are what a VAE's latents may be asked, [`kernels`] are the
 //!    layers as the CPU computes them.
 //! 5. [`synth`] encodes, edits and decodes with the VAE, turns mel into linear spectra with the inverter, and finds phases.
-//! 6. [`metrics`] measures how near a sound is to another.
+//! 6. [`metrics`] measures how near a sound is to another, and what latents mean.
 //!
 //! [`device`] opens the CPU or a GPU, [`random`] draws everything that is drawn, [`corpus`] speaks a corpus of its own,
 //! [`picture`] draws spectrograms, [`cli`] is what the binaries share.

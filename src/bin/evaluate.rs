@@ -1,4 +1,4 @@
-//! `evaluate COMMAND`: audio.
+//! `evaluate COMMAND`: audio, latents, udr.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use rayon::prelude::*;
 use vae_workshop::Result;
+use vae_workshop::cli::meaning::{self, LatentsFlags, UdrFlags};
 use vae_workshop::cli::{self, evaluate};
 use vae_workshop::metrics::{Pair, SoundMeasures, compare, pairs, read_output, read_reference};
 
@@ -41,12 +42,26 @@ enum Command {
         #[arg(long, value_name = "FILE|-")]
         json: Option<PathBuf>,
     },
+    /// What a VAE's latents mean.
+    ///
+    /// With --factors, how well latents stand for known factors: MIG (mutual information gap, 20 bins), SAP (gap in squared
+    /// correlation), DCI (disentanglement, completeness, informativeness by L1 regressions), and where each factor has at most
+    /// 20 levels the scores of FactorVAE and beta-VAE. Without, the same against what is heard in each segment: pitch and voicing
+    /// (pYIN), energy, tilt, centroid. Codes are posterior means, of the segments that the trainer would test on.
+    ///
+    /// Also each latent's divergence, the Gaussian total correlation and mean pairwise information of the means, the evidence
+    /// lower bound and an importance-weighted one, in nats a segment. What cannot be told is `undefined`, in JSON null.
+    Latents(LatentsFlags),
+    /// Whether runs from several seeds found the same latents (UDR, Spearman).
+    Udr(UdrFlags),
 }
 
 fn main() -> ExitCode {
     let args = Cli::parse();
     cli::run(|| match args.command {
         Command::Audio { reference, output, trim, json } => audio(&reference, &output, trim, json.as_deref()),
+        Command::Latents(flags) => meaning::latents(&flags),
+        Command::Udr(flags) => meaning::udr(&flags),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::say;
@@ -23,7 +24,7 @@ const COLUMNS: [(&str, usize); 8] = [
     ("level dB", 2),
 ];
 /// As wide as the widest cell, `undefined`.
-const WIDTH: usize = 9;
+pub(super) const WIDTH: usize = 9;
 
 /// Checks where JSON is to go: `-`, standard output, or a `.json` file.
 ///
@@ -33,23 +34,34 @@ pub fn check_json(target: &Path) -> Result<()> {
     if is_standard_output(target) { Ok(()) } else { require_ending(target, "json") }
 }
 
-/// Prints the table of all files and their mean, and writes the same as JSON; JSON on standard output comes in place of
-/// the table.
+/// Writes `value` as JSON, and prints the table; JSON on standard output comes in place of the table.
 ///
 /// # Errors
 /// [`Error::Io`] if the JSON file cannot be written.
-pub fn report(files: &[(String, SoundMeasures)], to_json: Option<&Path>) -> Result<()> {
-    let mean = SoundMeasures::mean(&files.iter().map(|(_, measures)| measures.clone()).collect::<Vec<_>>());
+pub fn deliver(value: &impl Serialize, to_json: Option<&Path>, table: impl FnOnce()) -> Result<()> {
+    let text = || serde_json::to_string_pretty(value).expect("numbers and names are plain data");
     match to_json {
         Some(target) if is_standard_output(target) => {
-            say(pretty(files, &mean));
+            say(text());
             return Ok(());
         }
-        Some(target) => {
-            write_beside(target, |file| writeln!(file, "{}", pretty(files, &mean)).map_err(Error::io(target)))?
-        }
+        Some(target) => write_beside(target, |file| writeln!(file, "{}", text()).map_err(Error::io(target)))?,
         None => {}
     }
+    table();
+    Ok(())
+}
+
+/// Reports all files and their mean.
+///
+/// # Errors
+/// As [`deliver`].
+pub fn report(files: &[(String, SoundMeasures)], to_json: Option<&Path>) -> Result<()> {
+    let mean = SoundMeasures::mean(&files.iter().map(|(_, measures)| measures.clone()).collect::<Vec<_>>());
+    deliver(&as_json(files, &mean), to_json, || table(files, &mean))
+}
+
+fn table(files: &[(String, SoundMeasures)], mean: &SoundMeasures) {
     let longest = files.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max("mean".len());
     let headings: Vec<String> = COLUMNS.iter().map(|(heading, _)| format!("{heading:>WIDTH$}")).collect();
     say(format_args!("{:longest$}  {}", "file", headings.join("  ")));
@@ -57,27 +69,34 @@ pub fn report(files: &[(String, SoundMeasures)], to_json: Option<&Path>) -> Resu
         say(format_args!("{name:longest$}  {}", cells(measures)));
     }
     if files.len() > 1 {
-        say(format_args!("{:longest$}  {}", "mean", cells(&mean)));
+        say(format_args!("{:longest$}  {}", "mean", cells(mean)));
     }
-    Ok(())
 }
 
 fn cells(measures: &SoundMeasures) -> String {
-    let cell = |((_, decimals), value): (&(&str, usize), Option<f64>)| match value {
-        Some(value) => format!("{value:>WIDTH$.decimals$}"),
-        None => format!("{:>WIDTH$}", "undefined"),
-    };
-    COLUMNS.iter().zip(measures.values()).map(cell).collect::<Vec<_>>().join("  ")
+    COLUMNS
+        .iter()
+        .zip(measures.values())
+        .map(|(&(_, decimals), value)| cell(value, decimals))
+        .collect::<Vec<_>>()
+        .join("  ")
 }
 
-fn pretty(files: &[(String, SoundMeasures)], mean: &SoundMeasures) -> String {
+/// A number of a table, or `undefined`.
+pub(super) fn cell(value: Option<f64>, decimals: usize) -> String {
+    match value {
+        Some(value) => format!("{value:>WIDTH$.decimals$}"),
+        None => format!("{:>WIDTH$}", "undefined"),
+    }
+}
+
+fn as_json(files: &[(String, SoundMeasures)], mean: &SoundMeasures) -> Value {
     let file = |(name, measures): &(String, SoundMeasures)| {
         let mut row = json!(measures);
         row["file"] = Value::from(name.as_str());
         row
     };
-    let all = json!({ "files": files.iter().map(file).collect::<Vec<_>>(), "mean": mean });
-    serde_json::to_string_pretty(&all).expect("numbers and names are plain data")
+    json!({ "files": files.iter().map(file).collect::<Vec<_>>(), "mean": mean })
 }
 
 fn is_standard_output(target: &Path) -> bool {

@@ -7,6 +7,7 @@ pub mod latents;
 pub mod log;
 mod memory;
 pub mod objective;
+pub mod meaning;
 pub mod optimizer;
 pub mod preview;
 pub mod synth;

@@ -2,21 +2,14 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use walkdir::WalkDir;
 
+use super::target::{EACH_FACTORS, SPEAKERS, begin, write};
 use super::{Speaker, Utterance, speak};
-use crate::beside::write_beside;
 use crate::{Error, Result, random};
-
-/// Written first and kept: by it a folder is known to be this generator's, and how it was made.
-const MARK: &str = "corpus.json";
-const SPEAKERS: &str = "speakers.csv";
-const FACTORS: &str = ".factors.csv";
 
 /// What to generate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -108,10 +101,7 @@ pub struct CorpusSummary {
 /// with it if anything there is not a corpus of this generator. [`Error::Io`] when writing fails.
 pub fn generate(config: &CorpusConfig, folder: &Path, overwrite: bool) -> Result<CorpusSummary> {
     config.check()?;
-    clear(folder, overwrite)?;
-    fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let mark = serde_json::to_string_pretty(config).expect("a configuration is plain numbers");
-    write(&folder.join(MARK), (mark + "\n").as_bytes())?;
+    begin(folder, config, overwrite)?;
     let voices = config.voices();
     write(&folder.join(SPEAKERS), speaker_table(&voices).as_bytes())?;
     for part in ["train", "test"] {
@@ -135,7 +125,7 @@ pub fn generate(config: &CorpusConfig, folder: &Path, overwrite: bool) -> Result
             let part = if number < first_test { "train" } else { "test" };
             let stem = folder.join(part).join(&speaker.name).join(format!("{}-{number:04}", speaker.name));
             utterance.sound.write(&stem.with_extension("wav"))?;
-            write(&stem.with_extension(&FACTORS[1..]), factor_table(&utterance, &speaker.name).as_bytes())?;
+            write(&stem.with_extension(&EACH_FACTORS[1..]), factor_table(&utterance, &speaker.name).as_bytes())?;
             Ok((part == "test", utterance.sound.duration().as_secs_f64()))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -146,63 +136,6 @@ pub fn generate(config: &CorpusConfig, folder: &Path, overwrite: bool) -> Result
         test_files: part(true).count(),
         test_seconds: part(true).map(|(_, seconds)| seconds).sum(),
     })
-}
-
-/// Makes sure that `folder` holds nothing, and never deletes what this generator did not write.
-fn clear(folder: &Path, overwrite: bool) -> Result<()> {
-    if !folder.exists() {
-        return Ok(());
-    }
-    let mut entries = fs::read_dir(folder).map_err(Error::io(folder))?;
-    if entries.next().is_none() {
-        return Ok(());
-    }
-    if !overwrite {
-        return Err(Error::file(folder, "is not empty; --overwrite replaces a corpus, or name another folder"));
-    }
-    if !folder.join(MARK).is_file() {
-        return Err(Error::file(folder, format!("is no corpus of this tool (it has no {MARK}); name another folder")));
-    }
-    let mut files: Vec<PathBuf> = Vec::new();
-    let mut folders: Vec<PathBuf> = Vec::new();
-    for entry in WalkDir::new(folder).min_depth(1).sort_by_file_name() {
-        let entry = entry.map_err(|error| Error::file(folder, error))?;
-        if entry.file_type().is_dir() {
-            folders.push(entry.into_path());
-        } else if is_ours(entry.path(), entry.depth()) {
-            files.push(entry.into_path());
-        } else {
-            return Err(Error::file(
-                entry.path(),
-                "was not written by this tool; move it away, or name another folder",
-            ));
-        }
-    }
-    // The mark goes last: a clearing that is interrupted can be taken up again.
-    files.sort_by_key(|path| path.ends_with(MARK));
-    for path in files {
-        fs::remove_file(&path).map_err(Error::io(&path))?;
-    }
-    for path in folders.iter().rev() {
-        fs::remove_dir(path).map_err(Error::io(path))?;
-    }
-    Ok(())
-}
-
-/// Whether a file is one that [`generate`] writes: the two tables, or `train|test/SPEAKER/SPEAKER-0000.wav|.factors.csv`.
-fn is_ours(path: &Path, depth: usize) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // A run that was killed may leave `.NAME.PROCESS.partial`.
-    let partial =
-        name.strip_prefix('.').and_then(|name| name.strip_suffix(".partial")).and_then(|name| name.rsplit_once('.'));
-    let name = partial.map_or(&*name, |(name, _)| name);
-    if depth == 1 {
-        return name == MARK || name == SPEAKERS;
-    }
-    let speaker = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-    let number = name.strip_prefix(&*speaker).and_then(|rest| rest.strip_prefix('-'));
-    let number = number.and_then(|rest| rest.strip_suffix(".wav").or_else(|| rest.strip_suffix(FACTORS)));
-    depth == 3 && number.is_some_and(|digits| digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn speaker_table(voices: &[Speaker]) -> String {
@@ -236,8 +169,4 @@ fn factor_table(utterance: &Utterance, speaker: &str) -> String {
         .expect("writing to a string cannot fail");
     }
     text
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_beside(path, |file| file.write_all(bytes).map_err(Error::io(path)))
 }

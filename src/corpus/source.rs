@@ -19,8 +19,31 @@ pub struct Glottis {
     pub open: Vec<f64>,
 }
 
-/// Pulses along the pitch curve, softened by the speaker's tilt, irregular by jitter and shimmer.
+/// [`pulses`] softened by the speaker's tilt.
 pub fn glottis(tracks: &Tracks, speaker: &Speaker, sample_rate: f64, samples: usize, rng: &mut ChaCha8Rng) -> Glottis {
+    let manner = Manner { open_quotient: speaker.open_quotient, jitter: speaker.jitter, shimmer: speaker.shimmer };
+    let mut result = pulses(&tracks.f0_hz, &tracks.voice, &manner, sample_rate, samples, rng);
+    let pole = (-std::f64::consts::TAU * speaker.tilt_hz / sample_rate).exp();
+    soften(&mut result.flow_derivative, pole);
+    result
+}
+
+/// How the folds open and close: [`Speaker`]'s values of these names.
+pub struct Manner {
+    pub open_quotient: f64,
+    pub jitter: f64,
+    pub shimmer: f64,
+}
+
+/// Pulses along a curve of pitches and one of amplitudes, irregular by jitter and shimmer.
+pub fn pulses(
+    f0_hz: &[f64],
+    voice: &[f64],
+    manner: &Manner,
+    sample_rate: f64,
+    samples: usize,
+    rng: &mut ChaCha8Rng,
+) -> Glottis {
     let mut result = Glottis { flow_derivative: vec![0.0; samples], open: vec![0.0; samples] };
     let mut normal = |deviation: f64| {
         let value: f64 = StandardNormal.sample(rng);
@@ -29,13 +52,12 @@ pub fn glottis(tracks: &Tracks, speaker: &Speaker, sample_rate: f64, samples: us
     };
     let mut start = 0.0;
     while (start as usize) < samples {
-        let period = sample_rate / at(&tracks.f0_hz, start / sample_rate) * (1.0 + normal(speaker.jitter));
-        let closure = start + speaker.open_quotient * period;
-        let amplitude = at(&tracks.voice, closure / sample_rate) * (1.0 + normal(speaker.shimmer));
+        let period = sample_rate / at(f0_hz, start / sample_rate) * (1.0 + normal(manner.jitter));
+        let closure = start + manner.open_quotient * period;
+        let amplitude = at(voice, closure / sample_rate) * (1.0 + normal(manner.shimmer));
         pulse(&mut result, start, closure, amplitude);
         start += period;
     }
-    soften(&mut result.flow_derivative, speaker.tilt_hz / sample_rate);
     result
 }
 
@@ -56,9 +78,8 @@ fn pulse(glottis: &mut Glottis, start: f64, closure: f64, amplitude: f64) {
     }
 }
 
-/// A one-pole low-pass; `corner` is in cycles per sample.
-fn soften(signal: &mut [f64], corner: f64) {
-    let pole = (-std::f64::consts::TAU * corner).exp();
+/// A one-pole low-pass.
+pub fn soften(signal: &mut [f64], pole: f64) {
     let mut state = 0.0;
     for sample in signal {
         state = (1.0 - pole) * *sample + pole * state;

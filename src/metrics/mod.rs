@@ -3,7 +3,10 @@
 //! [`pairs()`] matches references and outputs, [`read_reference`] and [`read_output`] bring both to 16 kHz, [`compare`] aligns
 //! them and measures: spectra ([`spectral`]), pitch and voicing ([`pitch`]), level. PESQ and ESTOI are measured by
 //! `scripts/evaluate_audio.py`, which reads, pairs and aligns as this module does.
+//!
+//! [`latents`] measures what a VAE's latents mean.
 
+pub mod latents;
 mod pairs;
 pub mod pitch;
 mod sound;

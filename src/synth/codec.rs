@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 use super::blend::CrossFade;
 use super::codes::{Codes, CodesMeta};
 use super::prior::PriorConfig;
-use crate::data::{Standardizer, cut_segments};
+use crate::data::cut_segments;
 use crate::features::FeatureConfig;
 use crate::models::{Vae, VaeConfig};
-use crate::run::{Checkpoint, load_parameters, values};
+use crate::run::{About, Checkpoint, load_parameters, values};
 use crate::{Error, Result, random};
 
 /// Segments computed at once, so that memory for them does not grow with the sound.
@@ -23,8 +23,7 @@ pub struct VaeCodec {
     path: PathBuf,
     model: Vae,
     config: VaeConfig,
-    standardizer: Standardizer,
-    features: FeatureConfig,
+    about: About,
     fingerprint: String,
     device: Device,
 }
@@ -40,13 +39,11 @@ impl VaeCodec {
         config.validate()?;
         let model = load_parameters(config.init(0, device), &tensors, &checkpoint.model_path())?;
         let fingerprint = Sha256::digest(tensors.to_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        let about = checkpoint.about;
         Ok(Self {
             path: dir.to_path_buf(),
             model,
             config,
-            standardizer: about.standardizer,
-            features: about.config.features,
+            about: checkpoint.about,
             fingerprint,
             device: device.clone(),
         })
@@ -59,7 +56,22 @@ impl VaeCodec {
 
     /// The features the VAE was trained on.
     pub fn features(&self) -> &FeatureConfig {
-        &self.features
+        &self.about.config.features
+    }
+
+    /// The description of the run.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// The model, for what is not made here; it takes segments as [`About::standardizer`] makes them.
+    pub fn model(&self) -> &Vae {
+        &self.model
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The number of latents.
@@ -80,7 +92,7 @@ impl VaeCodec {
         let (mut mean, mut scale) = (Vec::new(), Vec::new());
         for first in (0..meta.segments()).step_by(BATCH) {
             let count = BATCH.min(meta.segments() - first);
-            let batch = segments.by_ref().take(count).flat_map(|segment| self.standardizer.apply(segment.view()));
+            let batch = segments.by_ref().take(count).flat_map(|segment| self.about.standardizer.apply(segment.view()));
             let x = TensorData::new(batch.collect(), [count, self.config.segment_frames(), self.config.n_mels()]);
             let posterior = self.model.encode(Tensor::from_data(x, &self.device));
             scale.extend(values(posterior.scale()));
@@ -114,13 +126,13 @@ impl VaeCodec {
                 ArrayView3::from_shape((batch.nrows(), frames, mels), &mean).expect("the tensor's own shape");
             segments.outer_iter().for_each(|segment| fade.add(segment));
         }
-        Ok(self.standardizer.undo(fade.finish().view()))
+        Ok(self.about.standardizer.undo(fade.finish().view()))
     }
 
     /// Codes drawn from the prior.
     pub fn sample(&self, frames: usize, prior: &PriorConfig, seed: u64) -> Codes {
         let meta = self.meta(frames, 1.0);
-        let step = (meta.hop * self.features.hop_size) as f64 / f64::from(self.features.sample_rate); // seconds
+        let step = (meta.hop * self.features().hop_size) as f64 / f64::from(self.features().sample_rate); // seconds
         let mean = prior.draw(meta.segments(), self.latents(), step, random::stream(seed, "prior", 0));
         Codes { scale: Array2::zeros(mean.dim()), mean, meta }
     }
@@ -153,7 +165,7 @@ impl VaeCodec {
             frames,
             gain,
             vae: self.fingerprint.clone(),
-            features: self.features.clone(),
+            features: self.features().clone(),
         }
     }
 }

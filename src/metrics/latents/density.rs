@@ -1,0 +1,66 @@
+//! What codes are by themselves: which latents are in use, and how they depend on each other.
+//!
+//! # Reference
+//! Gaussian total correlation and mean pairwise information as in Locatello et al., "Challenging common assumptions in the
+//! unsupervised learning of disentangled representations", 2019, of posterior means.
+
+use ndarray::{Array2, ArrayView2, Axis};
+
+use super::information::{binned, mutual_information};
+
+/// A latent is active if its mean divergence from the prior is above this, in nats: the trainer's threshold.
+pub const ACTIVE: f64 = 0.01;
+
+/// Mean divergence of each latent's posterior from the standard normal, in nats.
+///
+/// # Shapes
+/// `mean` and `scale` `[n, latents]` -> `[latents]`
+pub fn divergences(mean: ArrayView2<f64>, scale: ArrayView2<f64>) -> Vec<f64> {
+    let of = |(mean, scale): (&f64, &f64)| 0.5 * (mean * mean + scale * scale - 1.0) - scale.ln();
+    let latent = |latent: usize| mean.column(latent).iter().zip(scale.column(latent)).map(of).sum::<f64>();
+    (0..mean.ncols()).map(|index| latent(index) / mean.nrows() as f64).collect()
+}
+
+/// Divergence of a Gaussian of these codes' covariance from the product of its marginals, in nats; `None` if the covariance
+/// is singular, as that of more latents than segments.
+///
+/// # Shapes
+/// `[n, latents]`
+pub fn total_correlation(codes: ArrayView2<f64>) -> Option<f64> {
+    let centred = &codes - &codes.mean_axis(Axis(0))?;
+    let covariance = centred.t().dot(&centred);
+    let scale = covariance.diag().mapv(f64::sqrt);
+    let correlation = Array2::from_shape_fn(covariance.dim(), |(i, j)| covariance[[i, j]] / (scale[i] * scale[j]));
+    Some(-0.5 * log_determinant(&correlation)?)
+}
+
+/// Mean mutual information of two latents, in nats, over all pairs; `None` of fewer than two latents.
+///
+/// # Shapes
+/// `[n, latents]`
+pub fn mean_pairwise_information(codes: ArrayView2<f64>) -> Option<f64> {
+    let latents: Vec<Vec<usize>> = codes.columns().into_iter().map(binned).collect();
+    let pairs = (0..latents.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
+    crate::metrics::mean(pairs.map(|(one, other)| mutual_information(&latents[one], &latents[other])))
+}
+
+/// By Cholesky's decomposition; `None` if the matrix is not positive definite.
+fn log_determinant(matrix: &Array2<f64>) -> Option<f64> {
+    let count = matrix.nrows();
+    let mut root = Array2::<f64>::zeros(matrix.dim());
+    let mut sum = 0.0;
+    for i in 0..count {
+        for j in 0..=i {
+            let rest = matrix[[i, j]] - (0..j).map(|k| root[[i, k]] * root[[j, k]]).sum::<f64>();
+            if i != j {
+                root[[i, j]] = rest / root[[j, j]];
+            } else if rest > 1e-12 {
+                root[[i, i]] = rest.sqrt();
+                sum += rest.ln();
+            } else {
+                return None;
+            }
+        }
+    }
+    Some(sum)
+}
