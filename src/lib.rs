@@ -50,6 +50,7 @@ pub mod models;
 pub mod nn;
 pub mod picture;
 pub mod random;
+pub mod report;
 pub mod run;
 pub mod synth;
 pub mod train;
