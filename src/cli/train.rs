@@ -219,10 +219,10 @@ impl TrainFlags {
         display.bar.finish_and_clear();
         let step = session.about.step;
         match outcome {
-            Outcome::Finished => say(conclusion(&session.about)),
+            Outcome::Finished => say(session.about.conclusion()),
             Outcome::NoBetter => {
                 say(format_args!("ended at step {step}: --patience {}", patience.unwrap_or_default()));
-                say(conclusion(&session.about));
+                say(session.about.conclusion());
             }
             Outcome::OutOfTime => {
                 say(format_args!("--max-hours is over: saved at step {step}; the same command goes on from there"));
@@ -323,17 +323,6 @@ fn standing(about: &About) -> String {
             format!("; test loss {loss:.3} at step {}, the best {:.3} at step {}", about.tested, best.total, best.step)
         }
         _ => String::new(),
-    }
-}
-
-/// Whether more steps are worth it.
-fn conclusion(about: &About) -> String {
-    match about.best {
-        Some(best) if best.step < about.tested => format!(
-            "The test loss was no longer improving: its best, {:.3}, is of step {} of {}.",
-            best.total, best.step, about.step
-        ),
-        _ => "The test loss was still improving at the end: a larger --steps goes on.".into(),
     }
 }
 
