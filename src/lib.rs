@@ -9,7 +9,7 @@
 //! 4. [`train`] fits a model ([`models::Vae`], [`models::Cbhg`], made of the layers in [`nn`]) and leaves a run on disk
 //!    ([`run`]) that TensorBoard ([`board`]) can watch. [`kernels`] are the layers as the CPU computes them.
 //! 5. [`synth`] encodes, edits and decodes with the VAE, turns mel into linear spectra with the inverter, and finds phases.
-//! 6. [`metrics`] measures how near a sound is to another.
+//! 6. [`metrics`] measures how near a sound is to another, [`report`] shows a run as a page.
 //!
 //! [`device`] opens the CPU or a GPU, [`random`] draws everything that is drawn, [`corpus`] speaks a corpus of its own,
 //! [`picture`] draws spectrograms, [`cli`] is what the binaries share.
