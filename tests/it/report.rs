@@ -212,3 +212,24 @@ fn what_is_no_run_or_no_page_is_refused_in_a_line() {
     assert!(said.contains(".html"), "{said}");
     assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0, "nothing is left");
 }
+
+#[test]
+fn a_trainer_keeps_the_page_of_its_run_and_trains_to_the_same_bytes() {
+    let data = fixture();
+    let folder = TempDir::new().unwrap();
+    let train = |name: &str, more: &[&str]| {
+        let run = folder.path().join(name);
+        let sets = [text(&run), text(&data.train), text(&data.test), "--device", "cpu"];
+        let sizes = ["--channels", "4,4,4", "--hidden", "8", "--latents", "3", "--batch-size", "2"];
+        let every = ["--steps", "4", "--save-every", "2", "--eval-every", "2"];
+        succeed("train-vae", &[&sets[..], &sizes, &every, more].concat());
+        run
+    };
+    let (plain, shown) = (train("plain", &[]), train("shown", &["--report"]));
+    let html = fs::read_to_string(shown.join("report.html")).unwrap();
+    assert_self_contained(&html);
+    assert!(html.contains("alt=\"Spectrogram: reconstruction of ") && !plain.join("report.html").exists());
+    assert!(!html.contains("location.reload"), "the run is over");
+    let bytes = |run: &Path| fs::read(run.join("step-00000004/model.safetensors")).unwrap();
+    assert!(bytes(&plain) == bytes(&shown));
+}
