@@ -108,7 +108,7 @@ REPORT = $(BIN_DEV)/evaluate report --device cpu
 test-page:
 	test -d work/smoke/inverter || $(MAKE) smoke
 	$(MAKE) build PROFILE=dev
-	test -x /usr/bin/chromium || (apt-get update -qq && apt-get install -qq --no-install-recommends chromium fonts-dejavu-core)
+	test -x /usr/bin/chromium || (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core)
 	test -x work/venv-page/bin/python || python3 -m venv work/venv-page
 	work/venv-page/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-page.txt
 	rm -rf work/page && mkdir -p work/page
