@@ -1,6 +1,6 @@
 //! Runs as one page that needs nothing installed and no network: how training went, what the models do, and what they are.
 //!
-//! [`write`] makes it. A page is a list of [`Fragment`]s; each run is one, and what else is to be on the page is one more.
+//! [`write()`] makes it. A page is a list of [`Fragment`]s; each run is one, and what else is to be on the page is one more.
 
 mod compare;
 mod curves;
