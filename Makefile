@@ -7,6 +7,7 @@
 #   make torture                     kills training and extraction at random moments, hundreds of times; each must come out as if left alone
 #   make smoke                       the demo in seconds, for continuous integration
 #   make test-peers                  TensorBoard and numpy read what it left
+#   make test-page                  the reports of what it left, in a browser: policy, sounds, keyboard, a phone's width
 #   make test-torch                  PyTorch gives the same with the exported models (a few GB of packages)
 #   make bench                       how long training steps, inference and signal processing take
 #   make bench-peers                 the same in turns with PyTorch and librosa (PEER_FLAGS="--device cuda --compile")
@@ -40,7 +41,7 @@ OUT = $(call path,$(RUN)/out)
 TRAIN = $(FEATURES)/train $(FEATURES)/test --device $(DEVICE) --preset $(PRESET)
 MODELS = --vae $(VAE) --inverter $(INVERTER) --device $(DEVICE) --png
 
-.PHONY: demo build corpus features vae inverter synth test torture test-peers test-torch smoke lint check-cuda bench bench-peers bench-extract bench-sound gpu-bundle clean
+.PHONY: demo build corpus features vae inverter synth test torture test-peers test-page test-torch smoke lint check-cuda bench bench-peers bench-extract bench-sound gpu-bundle clean
 # Stages run in the order in which they are named, also under `make -j`; cargo and the programs use all cores by themselves.
 .NOTPARALLEL:
 
@@ -100,6 +101,23 @@ test-peers: smoke
 	test -x work/venv/bin/python || python3 -m venv work/venv
 	work/venv/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-peers.txt
 	work/venv/bin/python scripts/check_peers.py work/smoke
+
+# Reports of the demo's runs, and of two VAEs together, opened in Chromium, which is Debian's and installed where it is missing.
+# Screenshots are kept in work/page.
+PAGES = work/page/vae.html work/page/inverter.html work/page/several.html
+REPORT = $(BIN_DEV)/evaluate report --device cpu
+test-page:
+	test -d work/smoke/inverter || $(MAKE) smoke
+	$(MAKE) build PROFILE=dev
+	test -x /usr/bin/chromium || (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core)
+	test -x work/venv-page/bin/python || python3 -m venv work/venv-page
+	work/venv-page/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-page.txt
+	rm -rf work/page && mkdir -p work/page
+	$(BIN_DEV)/train-vae work/page/other $(SMOKE_TRAIN) --steps 30 --beta 1
+	$(REPORT) work/smoke/vae --inverter work/smoke/inverter -o work/page/vae.html
+	$(REPORT) work/smoke/inverter -o work/page/inverter.html
+	$(REPORT) work/smoke/vae work/page/other work/smoke/inverter -o work/page/several.html
+	work/venv-page/bin/python scripts/check_page.py work/page/screenshots $(PAGES)
 
 # A recurrent VAE and a moving average beside the models of the demo; PyTorch in the environment of `bench-peers`.
 test-torch: smoke

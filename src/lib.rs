@@ -10,7 +10,7 @@
 //!    ([`run`]) that TensorBoard ([`board`]) can watch. [`objectives`] are what a VAE's latents may be asked, [`kernels`] are the
 //!    layers as the CPU computes them.
 //! 5. [`synth`] encodes, edits and decodes with the VAE, turns mel into linear spectra with the inverter, and finds phases.
-//! 6. [`metrics`] measures how near a sound is to another, and what latents mean.
+//! 6. [`metrics`] measures how near a sound is to another and what latents mean, [`report`] shows a run as a page.
 //!
 //! [`device`] opens the CPU or a GPU, [`random`] draws everything that is drawn, [`corpus`] speaks a corpus of its own,
 //! [`picture`] draws spectrograms, [`cli`] is what the binaries share.
@@ -52,6 +52,7 @@ pub mod nn;
 pub mod objectives;
 pub mod picture;
 pub mod random;
+pub mod report;
 pub mod run;
 pub mod synth;
 pub mod train;

@@ -148,7 +148,8 @@ fn shade(value: f32, low: f32, high: f32) -> usize {
     (part.clamp(0.0, 1.0) * 255.0).round() as usize
 }
 
-fn percentiles(spectrograms: &[ArrayView2<f32>]) -> [f32; 2] {
+/// The 1st and the 99.9th percentile of all spectrograms together, as [`PictureConfig::range`] has them.
+pub(crate) fn percentiles(spectrograms: &[ArrayView2<f32>]) -> [f32; 2] {
     let mut values: Vec<f32> =
         spectrograms.iter().flat_map(|panel| panel.iter().copied()).filter(|value| value.is_finite()).collect();
     if values.is_empty() {

@@ -1,4 +1,4 @@
-//! `evaluate COMMAND`: audio, latents, udr.
+//! `evaluate COMMAND`: audio, latents, udr, report.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,8 +7,11 @@ use clap::{Parser, Subcommand};
 use rayon::prelude::*;
 use vae_workshop::Result;
 use vae_workshop::cli::meaning::{self, LatentsFlags, UdrFlags};
+use vae_workshop::cli::train::DeviceFlags;
 use vae_workshop::cli::{self, evaluate};
 use vae_workshop::metrics::{Pair, SoundMeasures, compare, pairs, read_output, read_reference};
+use vae_workshop::report::{self, ReportConfig};
+use vae_workshop::synth::require_ending;
 
 /// Measure what the toolkit made.
 #[derive(Parser)]
@@ -54,6 +57,27 @@ enum Command {
     Latents(LatentsFlags),
     /// Whether runs from several seeds found the same latents (UDR, Spearman).
     Udr(UdrFlags),
+    /// One or several training runs as a page for the browser.
+    ///
+    /// One self-contained HTML file: curves, tables, spectrograms and sounds. Several runs are also compared. Of a VAE it has
+    /// reconstructions of test recordings, traversals of the most active latents and samples of the prior, of an inverter true
+    /// and predicted spectra.
+    Report {
+        /// Folders of training runs or of single checkpoints.
+        #[arg(value_name = "RUN", required = true)]
+        runs: Vec<PathBuf>,
+        /// The page; a file that is there is replaced.
+        #[arg(short, long, value_name = "OUT.html")]
+        output: PathBuf,
+        /// The inverter that makes VAEs sound [default: the mel bands inverted without a network]
+        #[arg(long, value_name = "RUN")]
+        inverter: Option<PathBuf>,
+        /// Features of the recordings to show, or a folder with `test/` among them [default: those of each run's test]
+        #[arg(long, value_name = "DIR")]
+        features: Option<PathBuf>,
+        #[command(flatten)]
+        compute: DeviceFlags,
+    },
 }
 
 fn main() -> ExitCode {
@@ -62,6 +86,12 @@ fn main() -> ExitCode {
         Command::Audio { reference, output, trim, json } => audio(&reference, &output, trim, json.as_deref()),
         Command::Latents(flags) => meaning::latents(&flags),
         Command::Udr(flags) => meaning::udr(&flags),
+        Command::Report { runs, output, inverter, features, compute } => {
+            require_ending(&output, "html")?;
+            report::write(&runs, &ReportConfig { inverter, features, live: false }, &output, &compute.open()?)?;
+            cli::say(output.display());
+            Ok(ExitCode::SUCCESS)
+        }
     })
 }
 

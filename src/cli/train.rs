@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::slice;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
@@ -15,6 +16,7 @@ use super::{keep_freed_memory, memory, progress, require_within, say};
 use crate::beside::write_beside;
 use crate::data::{FeatureSet, Room, Standardizer};
 use crate::device::{self, DeviceChoice};
+use crate::report::{self, ReportConfig};
 use crate::run::{About, Checkpoint, NamedTensors, Origin, RunConfig, RunDir, load_parameters};
 use crate::train::{Limits, Outcome, Report, Session, Task, fit};
 use crate::{Error, Result};
@@ -66,6 +68,10 @@ pub struct TrainFlags {
     /// Newest checkpoints kept, beside the one of the least test loss.
     #[arg(long, default_value_t = 3, value_name = "N")]
     pub keep: usize,
+    /// Keep LOGDIR/report.html, the page of `evaluate report`, up to date: at saves, in a twentieth of the time at most, and at the
+    /// end. Open in a browser, it follows the run.
+    #[arg(long)]
+    pub report: bool,
     /// Hours after which this session saves and ends; the same command goes on.
     #[arg(long, value_name = "H")]
     pub max_hours: Option<f64>,
@@ -227,16 +233,23 @@ impl TrainFlags {
         let path = self.logdir.join("config.toml");
         write_beside(&path, |file| file.write_all(flags.as_bytes()).map_err(Error::io(&path)))?;
         let mut display = Display::new(steps, session.about.step);
+        let mut page = self.report.then(|| Page::of(&self.logdir, &open.device));
         interrupts.begin_to_save();
         let stop = &interrupts.signal;
-        let outcome = fit(&mut task, &mut session, &run, &limits, stop, &mut |report| display.show(report))?;
+        let outcome = fit(&mut task, &mut session, &run, &limits, stop, &mut |report| {
+            if let (Some(page), Report::Saved { about, .. }) = (&mut page, &report) {
+                page.follow(about);
+            }
+            display.show(report);
+        })?;
         display.bar.finish_and_clear();
+        page.iter_mut().for_each(|page| page.write(false));
         let step = session.about.step;
         match outcome {
-            Outcome::Finished => say(conclusion(&session.about)),
+            Outcome::Finished => say(session.about.conclusion()),
             Outcome::NoBetter => {
                 say(format_args!("ended at step {step}: --patience {}", patience.unwrap_or_default()));
-                say(conclusion(&session.about));
+                say(session.about.conclusion());
             }
             Outcome::OutOfTime => {
                 say(format_args!("--max-hours is over: saved at step {step}; the same command goes on from there"));
@@ -270,6 +283,39 @@ fn begun(config: &RunConfig) -> Result<Option<(PathBuf, NamedTensors)>> {
         ));
     }
     Ok(Some((checkpoint.model_path(), tensors)))
+}
+
+/// The report of a run in training.
+struct Page {
+    run: PathBuf,
+    device: Device,
+    /// When the last one was done, and what it took.
+    last: Option<(Instant, Duration)>,
+}
+
+impl Page {
+    fn of(run: &Path, device: &Device) -> Self {
+        Self { run: run.to_path_buf(), device: device.clone(), last: None }
+    }
+
+    /// Shows a checkpoint, once there is an evaluation to show and the last page was no longer than a twentieth of the time since.
+    fn follow(&mut self, about: &About) {
+        if about.best.is_some() && self.last.is_none_or(|(done, took)| done.elapsed() >= 20 * took) {
+            self.write(true);
+        }
+    }
+
+    /// A page that cannot be written is no reason to end training.
+    fn write(&mut self, live: bool) {
+        let begun = Instant::now();
+        let config = ReportConfig { live, ..ReportConfig::default() };
+        if let Err(error) =
+            report::write(slice::from_ref(&self.run), &config, &self.run.join("report.html"), &self.device)
+        {
+            tracing::warn!("no report: {error}");
+        }
+        self.last = Some((Instant::now(), begun.elapsed()));
+    }
 }
 
 /// A bar on a terminal, lines elsewhere.
@@ -325,17 +371,6 @@ fn standing(about: &About) -> String {
             format!("; test loss {loss:.3} at step {}, the best {:.3} at step {}", about.tested, best.total, best.step)
         }
         _ => String::new(),
-    }
-}
-
-/// Whether more steps are worth it.
-fn conclusion(about: &About) -> String {
-    match about.best {
-        Some(best) if best.step < about.tested => format!(
-            "The test loss was no longer improving: its best, {:.3}, is of step {} of {}.",
-            best.total, best.step, about.step
-        ),
-        _ => "The test loss was still improving at the end: a larger --steps goes on.".into(),
     }
 }
 

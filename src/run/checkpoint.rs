@@ -95,6 +95,18 @@ impl About {
         self.test.get("total").copied()
     }
 
+    /// Whether more steps are worth it, in a sentence.
+    pub fn conclusion(&self) -> String {
+        match self.best {
+            Some(best) if best.step < self.tested => format!(
+                "The test loss was no longer improving: its best, {:.3}, is of step {} of {}.",
+                best.total, best.step, self.step
+            ),
+            Some(_) => "The test loss was still improving at the end: a larger --steps goes on.".into(),
+            None => "There is no evaluation on the test set yet.".into(),
+        }
+    }
+
     /// Checks that its parts fit each other.
     fn validate(&self) -> Result<()> {
         let config = &self.config;

@@ -23,6 +23,7 @@ mod optimizer;
 mod outputs;
 mod phase;
 mod pipeline;
+mod report;
 mod settings;
 mod streaming;
 mod tampering;

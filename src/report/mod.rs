@@ -1,0 +1,123 @@
+//! Runs as one page that needs nothing installed and no network: how training went, what the models do, and what they are.
+//!
+//! [`write()`] makes it. A page is a list of [`Fragment`]s; each run is one, and what else is to be on the page is one more.
+
+mod compare;
+mod curves;
+mod fragment;
+mod inverter;
+mod losses;
+mod markup;
+mod media;
+mod page;
+mod plot;
+mod recording;
+mod run;
+mod vae;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+
+pub use self::fragment::Fragment;
+use self::markup::{Section, contents, escape, number, tiles};
+use self::media::Media;
+use self::run::Run;
+use self::vae::Studio;
+use crate::beside::{create_parent, write_beside};
+use crate::synth::Vocoder;
+use crate::{Error, Result};
+
+/// Bytes of pictures and sounds on a page, all runs together. Curves, tables and text come on top of it, less than a tenth.
+const MEDIA: usize = 13_000_000;
+
+/// What a page shows, besides the runs.
+#[derive(Clone, Debug, Default)]
+pub struct ReportConfig {
+    /// The run to make VAEs sound with. `None`: mel bands are inverted without a network.
+    pub inverter: Option<PathBuf>,
+    /// Recordings to show. `None`: those of each run's test, if they are still where they were.
+    pub features: Option<PathBuf>,
+    /// Whether the page is to be written again: then it loads itself anew.
+    pub live: bool,
+}
+
+/// Loads the page anew, where it is scrolled to.
+const LIVE: &str = include_str!("live.js");
+
+/// Writes the page of these runs, each a run's folder or one of its checkpoints.
+///
+/// # Errors
+/// If one of them holds no checkpoint that can be read, the inverter cannot be opened or understands other features than a VAE's,
+/// or the page cannot be written.
+pub fn write(runs: &[PathBuf], config: &ReportConfig, out: &Path, device: &Device) -> Result<()> {
+    let opened = runs.iter().map(|path| Run::open(path, config.features.as_deref())).collect::<Result<Vec<_>>>()?;
+    let mut fragments = Vec::new();
+    if opened.len() > 1 {
+        fragments.push(Fragment { html: compare::section_of(&opened), ..Fragment::default() });
+    }
+    for (index, run) in opened.iter().enumerate() {
+        let mut media = Media::within(MEDIA / opened.len());
+        let html = of_run(run, index, config, &mut media, device)?;
+        fragments.push(Fragment { html, ..Fragment::default() });
+    }
+    if config.live {
+        fragments.push(Fragment { script: LIVE, ..Fragment::default() });
+    }
+    let title = match &opened[..] {
+        [only] => format!("{} \u{2013} report", only.name),
+        runs => format!("{} runs \u{2013} report", runs.len()),
+    };
+    let html = page::page(&title, &fragments);
+    create_parent(out)?;
+    write_beside(out, |file| file.write_all(html.as_bytes()).map_err(Error::io(out)))
+}
+
+/// The section of one run.
+fn of_run(run: &Run, index: usize, config: &ReportConfig, media: &mut Media, device: &Device) -> Result<String> {
+    let id = format!("run-{}", index + 1);
+    let verdict = format!("<p class=\"verdict\">{}</p>\n", escape(run.about.conclusion()));
+    let curves = losses::figures(&[(&run.name, &run.curves, 0)], run.is_vae());
+    let learning = verdict + &curves + &losses::optimizer((&run.name, &run.curves, 0));
+    let mut sections = vec![Section::new(format!("{id}-learning"), "How it learned", learning)];
+    if run.is_vae() {
+        sections.push(vae::split(run, &id));
+        sections.push(vae::latents(run, &id));
+        let features = &run.about.config.features;
+        let vocoder = match &config.inverter {
+            Some(inverter) => {
+                let vocoder = Vocoder::open(inverter, inverter::vocoding(), device)?;
+                vocoder.require(features, inverter, &run.path)?;
+                vocoder
+            }
+            None => Vocoder::without_network(features, inverter::vocoding())?,
+        };
+        sections.extend(Studio::open(run, &vocoder, media, device)?.sections(run, &id)?);
+    } else {
+        sections.push(inverter::results(run, &id));
+        sections.push(inverter::predictions(run, &id, media, device)?);
+    }
+    sections.push(run.particulars(&id));
+    let links = contents(&run.name, sections.iter().map(|section| (section.id.as_str(), section.heading.as_str())));
+    let body: String = sections.iter().map(Section::html).collect();
+    let (name, first) = (escape(&run.name), first_things(run));
+    Ok(format!("<section class=\"run\" id=\"{id}\">\n<h2>{name}</h2>\n{first}{links}{body}</section>\n"))
+}
+
+/// What one wants to know before all else.
+fn first_things(run: &Run) -> String {
+    let about = &run.about;
+    let none = || "none yet".to_string();
+    let test = about.test_loss().map_or_else(none, number);
+    let best =
+        about.best.map_or_else(none, |best| format!("{} at step {}", number(best.total), number(best.step as f64)));
+    let mut facts = vec![
+        ("model", about.config.model.kind().to_string()),
+        ("steps", number(about.step as f64)),
+        ("test loss", test),
+        ("best", best),
+    ];
+    facts.extend(run.curves.last("latents/active").map(|active| ("latents in use", number(active))));
+    tiles(&facts)
+}

@@ -1,0 +1,203 @@
+//! A run as the report knows it: its last checkpoint, its curves, its flags and the recordings it was tested on.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::curves::Curves;
+use super::markup::{Section, duration, escape, number, table};
+use crate::data::FeatureSet;
+use crate::run::{About, Checkpoint, RunConfig};
+use crate::{Error, Result};
+
+/// A run that has saved at least one checkpoint.
+pub(super) struct Run {
+    /// What its folder is called.
+    pub name: String,
+    /// The folder that was named: the run's or a checkpoint's.
+    pub path: PathBuf,
+    /// What its checkpoint says.
+    pub about: About,
+    /// How many values its model has.
+    pub parameters: usize,
+    pub curves: Curves,
+    /// Of `config.toml`, by name.
+    flags: BTreeMap<String, String>,
+    /// What it was tested on, or why that is not here.
+    pub recordings: std::result::Result<FeatureSet, String>,
+}
+
+impl Run {
+    /// Opens a run or one of its checkpoints; `features` is a folder of recordings to show in place of those of its test.
+    ///
+    /// # Errors
+    /// If there is no checkpoint, or none can be read.
+    pub(super) fn open(path: &Path, features: Option<&Path>) -> Result<Self> {
+        let (checkpoint, tensors) = Checkpoint::with_model(path)?;
+        let saved = fs::canonicalize(&checkpoint.path).map_err(Error::io(&checkpoint.path))?;
+        let root = saved.parent().unwrap_or(&saved);
+        let name = |folder: &Path| folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = match fs::canonicalize(path) {
+            Ok(given) if given == saved => format!("{}/{}", name(root), name(&saved)),
+            _ => name(root),
+        };
+        let flags = flags(&root.join("config.toml"));
+        let about = checkpoint.about;
+        let recordings = match features {
+            Some(folder) => given(folder, &about.config),
+            None => remembered(root, &flags, &about.config),
+        };
+        let parameters = tensors.0.values().map(|(_, values)| values.len()).sum();
+        let curves = Curves::read(&root.join("metrics.jsonl"));
+        Ok(Self { name, path: path.to_path_buf(), about, parameters, curves, flags, recordings })
+    }
+
+    /// Whether it is a VAE's, an inverter's otherwise.
+    pub(super) fn is_vae(&self) -> bool {
+        self.about.config.model.vae().is_some()
+    }
+
+    /// Its configuration as names with dots and values.
+    pub(super) fn settings(&self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        flatten("", &serde_json::to_value(&self.about.config).expect("a configuration is plain data"), &mut found);
+        found
+    }
+
+    /// What the totals and the divergence are weighed with, of a VAE.
+    pub(super) fn beta(&self) -> Option<f64> {
+        self.settings().get("objective.beta")?.parse().ok()
+    }
+
+    /// What it is made of: configuration, data, versions and the machine of this page.
+    pub(super) fn particulars(&self, id: &str) -> Section {
+        let RunConfig { data, test_data, features, .. } = &self.about.config;
+        let minutes = |frames: u64| frames as f64 * features.hop_size as f64 / f64::from(features.sample_rate) / 60.0;
+        let of = |name: &str, files: usize, frames: u64| {
+            let place = self.flags.get(&format!("{name}-dir")).or(self.flags.get(&format!("{name}_dir"))).cloned();
+            vec![
+                name.to_string(),
+                number(files as f64),
+                number(frames as f64),
+                number(minutes(frames)),
+                place.unwrap_or_else(|| "not known".into()),
+            ]
+        };
+        let mut rows = vec![of("train", data.files, data.frames)];
+        rows.extend(test_data.iter().map(|data| of("test", data.files, data.frames)));
+        let headings = ["", "files", "frames", "minutes", "folder"].map(String::from);
+        let mut body = table("Data", &headings, &rows);
+        let machine = std::thread::available_parallelism().map_or(1, usize::from);
+        let facts = [
+            ("run written by", format!("vae-workshop {}", self.about.version)),
+            ("page made by", format!("vae-workshop {}", env!("CARGO_PKG_VERSION"))),
+            ("machine of this page", format!("{} {}, {machine} cores", std::env::consts::OS, std::env::consts::ARCH)),
+            ("device asked for in training", self.flags.get("device").cloned().unwrap_or_else(|| "not known".into())),
+            ("training time", duration(self.curves.seconds())),
+            ("steps that were not finite and skipped", number(self.about.trouble.skipped as f64)),
+            ("values in the model", number(self.parameters as f64)),
+        ];
+        let pairs = facts.map(|(name, value)| vec![name.to_string(), value]);
+        body += &table("Versions and machine", &["".into(), "value".into()], &pairs);
+        let settings: Vec<_> = self.settings().into_iter().map(|(name, value)| vec![name, value]).collect();
+        body += &format!(
+            "<details><summary>Configuration: {} settings</summary>\n{}</details>\n",
+            settings.len(),
+            table("Configuration", &["setting".into(), "value".into()], &settings)
+        );
+        Section::new(format!("{id}-run"), "The run", body)
+    }
+
+    /// Why there are no recordings, as a paragraph.
+    pub(super) fn without_recordings(reason: &str) -> String {
+        format!("<p class=\"note\">{}</p>\n", escape(reason))
+    }
+}
+
+/// Lists are one value: their parts mean nothing alone. A sum is told by its beginning.
+fn flatten(name: &str, value: &Value, found: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(parts) => {
+            for (key, value) in parts {
+                flatten(&if name.is_empty() { key.clone() } else { format!("{name}.{key}") }, value, found);
+            }
+        }
+        Value::Null => {
+            found.insert(name.into(), "none".into());
+        }
+        Value::String(text) if name.ends_with("hash") || name.ends_with("sha256") => {
+            found.insert(name.into(), text.chars().take(12).collect());
+        }
+        Value::String(text) => {
+            found.insert(name.into(), text.clone());
+        }
+        other => {
+            found.insert(name.into(), other.to_string());
+        }
+    }
+}
+
+/// The values of a TOML file as text; none if it is not there or is none.
+fn flags(path: &Path) -> BTreeMap<String, String> {
+    let parsed = fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok()).unwrap_or_default();
+    let text = |value: toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    parsed.into_iter().map(|(name, value)| (name, text(value))).collect()
+}
+
+/// Recordings that the user names.
+fn given(folder: &Path, config: &RunConfig) -> std::result::Result<FeatureSet, String> {
+    let test = folder.join("test");
+    let set = FeatureSet::open(if test.is_dir() { &test } else { folder }).map_err(|error| error.to_string())?;
+    let differences = config.features.differences(set.config());
+    if differences.is_empty() {
+        return Ok(set);
+    }
+    Err(format!(
+        "The features of {} are made with other settings than the run's (run / there): {}.",
+        folder.display(),
+        differences.join(", ")
+    ))
+}
+
+/// The recordings of the run's test, where its flags say they were: seen from here or from where training was begun.
+fn remembered(
+    root: &Path,
+    flags: &BTreeMap<String, String>,
+    config: &RunConfig,
+) -> std::result::Result<FeatureSet, String> {
+    const FIX: &str = "Name a folder of them with --features DIR.";
+    let flag = |name: &str| flags.get(&name.replace('_', "-")).or(flags.get(name)).map(Path::new);
+    let Some(folder) = flag("test_dir") else {
+        return Err(format!("The run does not say where the recordings of its test are. {FIX}"));
+    };
+    let logdir = flag("logdir").filter(|logdir| root.ends_with(logdir));
+    let begun = logdir.and_then(|logdir| root.ancestors().nth(logdir.components().count()));
+    let places = [Some(folder.to_path_buf()), begun.map(|begun| begun.join(folder))];
+    let sets = places.into_iter().flatten().filter_map(|place| FeatureSet::open(&place).ok());
+    let same = |set: &FeatureSet| match &config.test_data {
+        Some(known) => set.identity() == *known,
+        None => config.features == *set.config(),
+    };
+    sets.into_iter().find(same).ok_or_else(|| {
+        format!("The recordings of the run's test are not in {}, or are others by now. {FIX}", folder.display())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn settings_have_their_place_in_their_names() {
+        let mut found = BTreeMap::new();
+        let value =
+            json!({ "a": { "b": 1.5, "list": [1, 2] }, "data": { "hash": "0123456789abcdef" }, "c": null, "d": "x" });
+        flatten("", &value, &mut found);
+        let wanted = [("a.b", "1.5"), ("a.list", "[1,2]"), ("c", "none"), ("d", "x"), ("data.hash", "0123456789ab")];
+        assert!(found.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(wanted));
+    }
+}

@@ -1,0 +1,238 @@
+//! What a VAE has learned, to be seen and heard: its latents, reconstructions, traversals and samples.
+
+use burn::tensor::Device;
+use ndarray::Array2;
+
+use super::markup::{Section, escape, number, paragraph, table};
+use super::media::{Media, until_full};
+use super::plot;
+use super::recording::{self, Recording, mean_error};
+use super::run::Run;
+use crate::Result;
+use crate::picture::percentiles;
+use crate::synth::{Codes, PriorConfig, VaeCodec, Vocoder};
+
+/// Recordings that are reconstructed, and frames of each: 4 s at a hop of 10 ms.
+const RECORDINGS: usize = 3;
+const FRAMES: usize = 400;
+/// Latents that are moved, and what they are set to: the prior's standard deviation is 1.
+const MOVED: usize = 6;
+const VALUES: [f32; 5] = [-3.0, -1.5, 0.0, 1.5, 3.0];
+/// Frames of a traversal and of a sample.
+const TRAVERSED: usize = 100;
+const SAMPLED: usize = 200;
+/// Bars drawn at most.
+const BARS: usize = 64;
+/// Level of sounds that no recording says a level for.
+const GAIN: f64 = 0.5;
+
+/// What makes the model sound.
+pub(super) struct Studio<'a> {
+    codec: VaeCodec,
+    vocoder: &'a Vocoder,
+    media: &'a mut Media,
+    /// Values drawn darkest and brightest.
+    range: [f32; 2],
+    gain: f64,
+}
+
+/// What the loss was at the last evaluation, term by term.
+pub(super) fn split(run: &Run, id: &str) -> Section {
+    let test = &run.about.test;
+    let mut rows = Vec::new();
+    let mut add = |name: &str, value: Option<f64>, said: &str| {
+        rows.extend(value.map(|value| vec![name.to_string(), number(value), said.to_string()]));
+    };
+    let (reconstruction, kl) = (test.get("reconstruction").copied(), test.get("kl").copied());
+    let weighed = run.beta().and_then(|beta| Some(beta * kl?));
+    add("reconstruction", reconstruction, "negative log-likelihood of the log-mels of a segment");
+    add("KL", kl, "divergence of the posteriors from the prior");
+    add("β × KL", weighed, "what the KL counts in the total");
+    add("total", test.get("total").copied(), "what is minimised");
+    let elbo = reconstruction.and_then(|reconstruction| Some(-reconstruction - kl?));
+    add("ELBO", elbo, "lower bound of the log-likelihood: minus reconstruction minus KL, without β; higher is better");
+    add("mean error", test.get("l1").copied(), "of the decoded log-mels, nats");
+    let body = if rows.is_empty() {
+        paragraph(run.about.conclusion())
+    } else {
+        let step = run.about.tested;
+        let headings = ["term", "nats per segment", "what it is"].map(String::from);
+        table(&format!("The test set at step {}", number(step as f64)), &headings, &rows)
+    };
+    Section::new(format!("{id}-split"), "What the loss is made of", body)
+}
+
+/// How much each latent says.
+pub(super) fn latents(run: &Run, id: &str) -> Section {
+    let found = run.curves.divergences();
+    if found.is_empty() {
+        return Section::new(
+            format!("{id}-latents"),
+            "Latents",
+            paragraph("No evaluation has measured the latents yet."),
+        );
+    }
+    let shown: Vec<_> = found.iter().take(BARS).map(|&(latent, value)| (format!("latent {latent}"), value)).collect();
+    let mut text = "Mean divergence of each latent from the prior on the test set, in nats, the most active first. A latent at 0 is \
+                    not used: the decoder does without it."
+        .to_string();
+    if let Some(active) = run.curves.last("latents/active") {
+        text += &format!(" {} of {} are in use (more than 0.01 nats).", number(active), found.len());
+    }
+    if found.len() > BARS {
+        text += &format!(" The first {BARS} are drawn.");
+    }
+    let svg = plot::bars(
+        &format!("KL divergence of each latent; {} has the most, {:.3} nats", shown[0].0, shown[0].1),
+        &shown,
+    );
+    let body = format!("{}<figure class=\"card bars\">{svg}</figure>\n", paragraph(text));
+    Section::new(format!("{id}-latents"), "Latents", body)
+}
+
+impl<'a> Studio<'a> {
+    /// With the run's model, and the recordings that set colours and level.
+    ///
+    /// # Errors
+    /// If the model cannot be opened, or the vocoder understands other features.
+    pub(super) fn open(run: &Run, vocoder: &'a Vocoder, media: &'a mut Media, device: &Device) -> Result<Self> {
+        let codec = VaeCodec::open(&run.path, device)?;
+        Ok(Self { codec, vocoder, media, range: [0.0, 0.0], gain: GAIN })
+    }
+
+    /// The sections that are heard; the ids of sections begin with `id`.
+    ///
+    /// # Errors
+    /// If codes do not decode.
+    pub(super) fn sections(mut self, run: &Run, id: &str) -> Result<Vec<Section>> {
+        let recordings = recording::some(run, RECORDINGS, FRAMES);
+        let found = recordings.as_deref().unwrap_or_default();
+        let base = match found.first() {
+            Some(first) => {
+                self.range = percentiles(&found.iter().map(|one| one.logmel.view()).collect::<Vec<_>>());
+                self.gain = first.gain;
+                self.codec.encode(first.loudest(TRAVERSED), first.gain)
+            }
+            None => {
+                let middle = self.codec.sample(TRAVERSED, &PriorConfig { smoothness: 0.0, temperature: 0.0 }, 0);
+                let drawn = self.codec.decode(&self.codec.sample(SAMPLED, &PriorConfig::default(), 0))?;
+                self.range = percentiles(&[drawn.view()]);
+                middle
+            }
+        };
+        let reconstructions = match &recordings {
+            Ok(recordings) => self.reconstructions(recordings)?,
+            Err(reason) => Run::without_recordings(reason),
+        };
+        let traversals = self.traversals(run, &base, found.first())?;
+        let samples = self.samples()?;
+        Ok(vec![
+            Section::new(format!("{id}-reconstructions"), "Reconstructions", reconstructions),
+            Section::new(format!("{id}-traversals"), "Traversals", traversals),
+            Section::new(format!("{id}-samples"), "Samples of the prior", samples),
+        ])
+    }
+
+    /// One spectrogram and its sound.
+    fn clip(&mut self, label: &str, about: &str, logmel: &Array2<f32>, gain: f64) -> Option<String> {
+        let sound = self.vocoder.sound(logmel.view(), gain).ok();
+        self.media.clip(label, about, logmel.view(), self.range, sound.as_ref())
+    }
+
+    fn reconstructions(&mut self, recordings: &[Recording]) -> Result<String> {
+        let text = "Each recording as it is; its log-mels made to sound, which is what is lost without any VAE; and what the VAE \
+                    makes of them, decoded from the means of its latents.";
+        let mut body = paragraph(text);
+        for recording in recordings {
+            let Recording { name, logmel, sound, gain, .. } = recording;
+            let decoded = self.codec.decode(&self.codec.encode(logmel.view(), *gain))?;
+            let error = number(mean_error(&decoded, logmel));
+            let clips = until_full(3, |clip| match clip {
+                0 => self.media.clip(
+                    "recording",
+                    &format!("recording {name}"),
+                    logmel.view(),
+                    self.range,
+                    sound.as_ref(),
+                ),
+                1 => self.clip("its log-mels", &format!("log-mels of {name}, vocoded"), logmel, *gain),
+                _ => self.clip(
+                    &format!("reconstruction, mean error {error} nats"),
+                    &format!("reconstruction of {name}"),
+                    &decoded,
+                    *gain,
+                ),
+            });
+            body += &format!("<h4 class=\"name\">{}</h4>\n<div class=\"clips three\">{clips}</div>\n", escape(name));
+        }
+        Ok(body)
+    }
+
+    fn traversals(&mut self, run: &Run, base: &Codes, of: Option<&Recording>) -> Result<String> {
+        let mut order = run.curves.divergences();
+        order.retain(|&(latent, _)| latent < self.codec.latents());
+        if order.is_empty() {
+            order = divergences(base);
+        }
+        let what = of.map_or_else(
+            || "The mean of the prior with one latent moved".to_string(),
+            |of| format!("A second of {} with one latent set to the same value throughout", of.name),
+        );
+        let text = format!(
+            "{what}, the most active latents first, each in units of the prior's standard deviation. A latent that stands for one \
+             thing changes that thing alone."
+        );
+        let mut body = paragraph(text);
+        for (latent, divergence) in order.into_iter().take(MOVED) {
+            let mut decoded = Vec::new();
+            for value in VALUES {
+                let mut codes = base.clone();
+                codes.mean.column_mut(latent).fill(value);
+                decoded.push(self.codec.decode(&codes)?);
+            }
+            let clips = until_full(VALUES.len(), |index| {
+                let value = number(f64::from(VALUES[index]));
+                self.clip(&value, &format!("latent {latent} at {value}"), &decoded[index], self.gain)
+            });
+            body += &format!(
+                "<h4 class=\"name\">Latent {latent} <small>{} nats</small></h4>\n<div class=\"clips five\">{clips}</div>\n",
+                escape(number(divergence))
+            );
+        }
+        Ok(body)
+    }
+
+    fn samples(&mut self) -> Result<String> {
+        let text = "Codes drawn from the prior, two seconds each: every segment on its own, and as a walk whose latents change over \
+                    half a second. Where these do not sound like speech and the reconstructions do, the latents the encoder uses \
+                    are not distributed as the prior is.";
+        let kinds = [("independent", 0.0), ("walk", 0.5)];
+        let mut drawn = Vec::new();
+        for seed in [0, 1] {
+            for (kind, smoothness) in kinds {
+                let codes = self.codec.sample(SAMPLED, &PriorConfig { smoothness, temperature: 1.0 }, seed);
+                drawn.push((format!("{kind}, seed {seed}"), self.codec.decode(&codes)?));
+            }
+        }
+        let clips = until_full(drawn.len(), |index| {
+            let (label, logmel) = &drawn[index];
+            self.clip(label, &format!("sample of the prior, {label}"), logmel, self.gain)
+        });
+        Ok(paragraph(text) + &format!("<div class=\"clips four\">{clips}</div>\n"))
+    }
+}
+
+/// The mean divergence of each latent from the prior over these codes, in nats, the greatest first.
+fn divergences(codes: &Codes) -> Vec<(usize, f64)> {
+    let of = |latent: usize| {
+        let pairs = codes.mean.column(latent).into_iter().zip(codes.scale.column(latent));
+        let each = pairs.map(|(&mean, &scale)| {
+            let (mean, variance) = (f64::from(mean), f64::from(scale).powi(2).max(1e-12));
+            0.5 * (mean * mean + variance - 1.0 - variance.ln())
+        });
+        (latent, each.sum::<f64>() / codes.mean.nrows().max(1) as f64)
+    };
+    let mut found: Vec<_> = (0..codes.mean.ncols()).map(of).collect();
+    found.sort_by(|one, other| other.1.total_cmp(&one.1));
+    found
+}

@@ -1,0 +1,235 @@
+//! `evaluate report`: a page for whatever a run's folder holds, from which nothing gets out and into which no text gets as markup.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::env::{binary, fail, fixture, seal, succeed, text};
+use crate::pipeline::runs;
+
+/// The page of these runs.
+fn page(runs: &[&Path], flags: &[&str]) -> String {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("page.html");
+    let runs: Vec<&str> = runs.iter().map(|run| text(run)).collect();
+    succeed("evaluate", &[&["report", "--device", "cpu", "-o", text(&out)], flags, &runs[..]].concat());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the page is one file");
+    fs::read_to_string(&out).unwrap()
+}
+
+/// A copy of a run, under another name, without its optimizer, events and flags.
+fn copy(run: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(run).unwrap().map(Result::unwrap) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_name() == "metrics.jsonl" {
+            fs::copy(&from, &to).unwrap();
+        } else if from.join("manifest.json").exists() {
+            fs::create_dir(&to).unwrap();
+            for name in ["run.json", "model.safetensors", "manifest.json"] {
+                fs::copy(from.join(name), to.join(name)).unwrap();
+            }
+        }
+    }
+}
+
+/// What stands between `before` and `after`, everywhere.
+fn between<'a>(html: &'a str, before: &str, after: &str) -> Vec<&'a str> {
+    html.split(before).skip(1).map(|rest| rest.split(after).next().unwrap()).collect()
+}
+
+/// A page refers to nothing outside, closes what it opens, and fits in a mail.
+fn assert_self_contained(html: &str) {
+    assert!(html.len() < 15_000_000, "{} bytes", html.len());
+    for address in between(html, "src=\"", "\"").into_iter().chain(between(html, "href=\"", "\"")) {
+        assert!(address.starts_with("data:") || address.starts_with('#'), "{address:.60}");
+    }
+    for target in between(html, "href=\"#", "\"") {
+        assert_eq!(html.matches(&format!(" id=\"{target}\"")).count(), 1, "{target}");
+    }
+    assert!(!html.contains(" style=\"") && !html.contains(" onclick="));
+    for tag in ["section", "figure", "table", "tr", "svg", "details", "nav", "ul", "div", "p", "button"] {
+        let opened = html.matches(&format!("<{tag}>")).count() + html.matches(&format!("<{tag} ")).count();
+        assert_eq!(opened, html.matches(&format!("</{tag}>")).count(), "{tag}");
+    }
+}
+
+#[test]
+fn the_page_of_a_vae_has_curves_latents_and_sounds() {
+    let (_, vae, inverter) = runs();
+    let html = page(&[vae], &["--inverter", text(inverter)]);
+    assert_self_contained(&html);
+    let headings = between(&html, "<h3>", "</h3>");
+    let wanted = [
+        "How it learned",
+        "What the loss is made of",
+        "Latents",
+        "Reconstructions",
+        "Traversals",
+        "Samples of the prior",
+        "The run",
+    ];
+    assert_eq!(headings, wanted);
+    // Two test recordings of three clips, six latents at five values, four samples.
+    assert_eq!(html.matches("<audio ").count(), 2 * 3 + 6 * 5 + 4);
+    assert_eq!(html.matches("<button ").count(), html.matches("<audio ").count());
+    assert_eq!(html.matches("<img alt=\"Spectrogram: ").count(), html.matches("<audio ").count());
+    let lines = fs::read_to_string(vae.join("metrics.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    let total = last["loss/total"].as_f64().unwrap();
+    assert!(html.contains(&format!("test ends at {total:.4}")), "the curves are those of metrics.jsonl");
+    let bars = between(&html, "<figure class=\"card bars\">", "</figure>");
+    assert_eq!((bars.len(), bars[0].matches("class=\"bar s0\"").count()), (1, 16));
+}
+
+#[test]
+fn the_page_of_an_inverter_has_true_and_predicted_spectra() {
+    let (_, vae, inverter) = runs();
+    let html = page(&[inverter], &[]);
+    assert_self_contained(&html);
+    assert_eq!(between(&html, "<h3>", "</h3>"), ["How it learned", "Results", "Predictions", "The run"]);
+    assert_eq!(html.matches("<audio ").count(), 2 * 3);
+    // With another run's inverter of other features it says so.
+    let said = fail("evaluate", &["report", text(vae), "--inverter", text(vae), "-o", "x.html"]);
+    assert!(said.contains("is a run of the VAE, where one of the inverter is needed"), "{said}");
+}
+
+#[test]
+fn several_runs_share_plots_and_a_table_of_what_differs() {
+    let (_, vae, inverter) = runs();
+    let folder = TempDir::new().unwrap();
+    let other = folder.path().join("other");
+    copy(vae, &other);
+    for entry in fs::read_dir(&other).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+        let about = fs::read_to_string(entry.join("run.json")).unwrap();
+        assert!(about.contains("\"seed\": 0"));
+        fs::write(entry.join("run.json"), about.replace("\"seed\": 0", "\"seed\": 77")).unwrap();
+        fs::write(entry.join("optimizer.safetensors"), "").unwrap();
+        seal(&entry);
+    }
+    let html = page(&[vae, &other, inverter], &[]);
+    assert_self_contained(&html);
+    assert_eq!(between(&html, "<h2>", "</h2>"), ["3 runs", "vae", "other", "inverter"]);
+    let differ = between(&html, "<section id=\"differences-VAE\">", "</section>");
+    assert_eq!(between(differ[0], "<th scope=\"row\">", "</th>"), ["seed"]);
+    assert!(differ[0].contains("<td>0</td><td>77</td>"), "{}", differ[0]);
+    let curves = between(&html, "<section id=\"curves-VAE\">", "</section>");
+    assert!(curves[0].contains("class=\"test s0\"") && curves[0].contains("class=\"test s1\""));
+    assert!(!html.contains("differences-inverter"), "one run differs from nothing");
+}
+
+#[test]
+fn names_are_text_whatever_they_are() {
+    let (_, _, inverter) = runs();
+    let folder = TempDir::new().unwrap();
+    let names: [&[u8]; 4] =
+        [b"<script>alert(1)<\x1b>", b"\"' onload=alert(1) x='", b"a\nb --> &amp;", b"caf\xe9 \xff]]>"];
+    for name in names {
+        let run = folder.path().join(OsStr::from_bytes(name));
+        copy(inverter, &run);
+        // Of features too: what their folder is called is the only thing said of it.
+        let config =
+            format!("test_dir = {}\n", serde_json::to_string("</td><img src=x onerror=alert(1)>\u{7}").unwrap());
+        fs::write(run.join("config.toml"), config).unwrap();
+        let out = folder.path().join("page.html");
+        let mut command = Command::new(binary("evaluate"));
+        let said = command.args(["report", "--device", "cpu", "-o"]).arg(&out).arg(&run).output().unwrap();
+        assert_eq!(said.status.code(), Some(0), "{}", String::from_utf8_lossy(&said.stderr));
+        let html = fs::read_to_string(&out).unwrap();
+        assert!(!html.contains("<script>alert") && !html.contains("<img src=x") && !html.contains('\u{1b}'));
+        let heading = between(&html, "<h2>", "</h2>")[0].to_string();
+        assert!(!heading.contains(['<', '>', '"', '\'', '\n']), "{heading}");
+        assert!(html.contains("&lt;/td&gt;&lt;img src=x onerror=alert(1)&gt;"), "the folder is named, as text");
+        assert_eq!(html.matches("<script>").count(), 1, "the page's own");
+    }
+}
+
+#[test]
+fn a_run_that_has_only_just_begun_has_a_page() {
+    let (_, vae, inverter) = runs();
+    let data = fixture();
+    for run in [vae, inverter] {
+        let folder = TempDir::new().unwrap();
+        let young = folder.path().join("young");
+        copy(run, &young);
+        let steps: Vec<PathBuf> = fs::read_dir(&young).unwrap().map(|entry| entry.unwrap().path()).collect();
+        for step in steps.iter().filter(|path| path.is_dir() && !path.ends_with("step-00000000")) {
+            fs::remove_dir_all(step).unwrap();
+        }
+        let metrics = young.join("metrics.jsonl");
+        let whole = fs::read(&metrics).unwrap();
+        let first = whole.iter().position(|&byte| byte == b'\n').unwrap();
+        for lines in [Some(&whole[..whole.len() - 40]), Some(&whole[..first / 2]), None] {
+            match lines {
+                Some(lines) => fs::write(&metrics, lines).unwrap(),
+                None => fs::remove_file(&metrics).unwrap(),
+            }
+            let html = page(&[&young], &["--features", text(&data.test)]);
+            assert_self_contained(&html);
+            assert!(html.contains("There is no evaluation on the test set yet."));
+            assert!(html.contains("<audio "));
+            let empty = html.contains("There are no losses yet");
+            assert_eq!(empty, lines.is_none_or(|lines| lines.len() < first));
+        }
+    }
+}
+
+#[test]
+fn recordings_that_are_gone_or_others_leave_a_sentence() {
+    let (_, vae, _) = runs();
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    copy(vae, &run);
+    let html = page(&[&run], &[]);
+    assert!(html.contains("The run does not say where the recordings of its test are."));
+    assert_eq!(html.matches("<audio ").count(), 6 * 5 + 4, "what needs no recordings is there");
+    for (place, is_there) in [(text(&fixture().train), false), ("/nowhere/test", false), (text(&fixture().test), true)]
+    {
+        fs::write(run.join("config.toml"), format!("test_dir = {place:?}")).unwrap();
+        let html = page(&[&run], &[]);
+        assert_self_contained(&html);
+        assert_eq!(html.contains("or are others by now. Name a folder of them with --features DIR."), !is_there);
+        assert_eq!(html.contains("alt=\"Spectrogram: reconstruction of "), is_there);
+    }
+    let empty = TempDir::new().unwrap();
+    assert!(page(&[&run], &["--features", text(empty.path())]).contains("holds no *.feat.npz files"));
+}
+
+#[test]
+fn what_is_no_run_or_no_page_is_refused_in_a_line() {
+    let (folder, vae, _) = runs();
+    let out = TempDir::new().unwrap();
+    let page = out.path().join("page.html");
+    let said = fail("evaluate", &["report", text(&fixture().test), "-o", text(&page)]);
+    assert!(said.contains("holds no checkpoint (step-N folders)") && said.trim_end().lines().count() == 1, "{said}");
+    let said = fail("evaluate", &["report", text(vae), text(&folder.path().join("none")), "-o", text(&page)]);
+    assert!(said.contains("none") && said.trim_end().lines().count() == 1, "{said}");
+    let said = fail("evaluate", &["report", text(vae), "-o", text(&out.path().join("page.txt"))]);
+    assert!(said.contains(".html"), "{said}");
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0, "nothing is left");
+}
+
+#[test]
+fn a_trainer_keeps_the_page_of_its_run_and_trains_to_the_same_bytes() {
+    let data = fixture();
+    let folder = TempDir::new().unwrap();
+    let train = |name: &str, more: &[&str]| {
+        let run = folder.path().join(name);
+        let sets = [text(&run), text(&data.train), text(&data.test), "--device", "cpu"];
+        let sizes = ["--channels", "4,4,4", "--hidden", "8", "--latents", "3", "--batch-size", "2"];
+        let every = ["--steps", "4", "--save-every", "2", "--eval-every", "2"];
+        succeed("train-vae", &[&sets[..], &sizes, &every, more].concat());
+        run
+    };
+    let (plain, shown) = (train("plain", &[]), train("shown", &["--report"]));
+    let html = fs::read_to_string(shown.join("report.html")).unwrap();
+    assert_self_contained(&html);
+    assert!(html.contains("alt=\"Spectrogram: reconstruction of ") && !plain.join("report.html").exists());
+    assert!(!html.contains("location.reload"), "the run is over");
+    let bytes = |run: &Path| fs::read(run.join("step-00000004/model.safetensors")).unwrap();
+    assert!(bytes(&plain) == bytes(&shown));
+}
