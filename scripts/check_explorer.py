@@ -87,7 +87,8 @@ class Page:
         self.until("document.querySelector('.explorer').dataset.fine !== undefined")
 
     def fresh(self):
-        self.page.evaluate("delete document.querySelector('.explorer').dataset.fine; delete document.querySelector('.explorer').dataset.draft")
+        for name in ("fine", "draft"):
+            self.page.evaluate(f"delete document.querySelector('.explorer').dataset.{name}")
 
     def says(self, text):
         self.until("text => document.querySelector('[data-part=status]').textContent.includes(text)", text)
@@ -104,7 +105,7 @@ def numbers(page, folder):
     # Debugging tools may evaluate where a page may not; the functions are the page's own.
     found = page.page.evaluate(
         "reference => { const data = JSON.parse(document.getElementById('explorer-data').textContent);"
-        f"{script}; const {{ checks, notes }} = explorerNumbers(data, reference); return {{ checks, notes }}; }}",
+        f"{script}; explorerForms(data); const {{ checks, notes }} = explorerNumbers(data, reference); return {{ checks, notes }}; }}",
         reference,
     )
     print("\n".join(found["notes"]))
@@ -116,6 +117,7 @@ def numbers(page, folder):
 def moves(page):
     """Sliders by keyboard, reset, random, morph, commands."""
     view = page.page
+    assert view.evaluate("document.querySelectorAll('.explorer b, .explorer script').length") == 0, "a name became markup"
     assert view.evaluate("contexts") == 0, "a sound context before anything was asked"
     slider = view.locator(".explorer-slider input").first
     name = view.locator(".explorer-slider strong").first.text_content()
@@ -129,7 +131,8 @@ def moves(page):
         times.append(int(view.evaluate("document.querySelector('.explorer').dataset.draft")))
         page.settle()
     seconds = float(page.part("name").text_content().rsplit(", ", 1)[1].split()[0])
-    print(f"{name}: a draft of {min(seconds, 2):.1f} s takes {sorted(times)[len(times) // 2]} ms (each: {times}); wanted: {MOVE_MS} per second")
+    middle = sorted(times)[len(times) // 2]
+    print(f"{name}: a draft of {min(seconds, 2):.1f} s takes {middle} ms (each: {times}); wanted: {MOVE_MS} per second")
     assert abs(float(slider.input_value()) - 0.8) < 1e-9 and slider.get_attribute("aria-valuetext").startswith("+0.8 standard deviations")
     latent = slider.get_attribute("id").rsplit("-", 1)[1]
     assert f" --add {latent}=0.8 " in command() and command().startswith("synth edit "), command()
@@ -230,7 +233,8 @@ def main():
         page.close()
         if args.shots:
             args.shots.mkdir(parents=True, exist_ok=True)
-            for name, width, dark in [("wide", 1280, False), ("dark", 1280, True), ("narrow", 360, False), ("narrow-dark", 360, True)]:
+            looks = [("wide", 1280, False), ("dark", 1280, True), ("narrow", 360, False), ("narrow-dark", 360, True)]
+            for name, width, dark in looks:
                 page = Page(browser, with_worker, width, dark)
                 scroll = page.page.evaluate("document.documentElement.scrollWidth")
                 assert scroll <= width, f"{scroll} pixels wide at {width}"

@@ -179,7 +179,8 @@
     const [input, output] = [make("input", ""), make("output", "0")];
     input.id = `explorer-latent-${latent}`;
     label.htmlFor = output.htmlFor = input.id;
-    label.append(make("strong", name ? name.name : `Latent ${latent}`), make("small", `${name ? `latent ${latent}, ` : ""}KL ${kl.toFixed(2)}`));
+    const about = `${name ? `latent ${latent}, ` : ""}KL ${kl.toFixed(2)}`;
+    label.append(make("strong", name ? name.name : `Latent ${latent}`), make("small", about));
     Object.assign(input, { type: "range", min: -3, max: 3, step: 0.1, value: 0 });
     const show = () => {
       const value = offsets[latent];
