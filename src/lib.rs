@@ -44,6 +44,7 @@ pub mod data;
 pub mod device;
 pub mod dsp;
 mod error;
+pub mod explorer;
 pub mod features;
 pub mod kernels;
 pub mod metrics;

@@ -74,6 +74,11 @@ impl VaeCodec {
         &self.device
     }
 
+    /// SHA-256 of the parameters, in hexadecimal; codes carry it.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
     /// The number of latents.
     pub fn latents(&self) -> usize {
         self.config.latents()

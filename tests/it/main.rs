@@ -7,6 +7,7 @@ mod corpus;
 mod disk;
 mod env;
 mod events;
+mod explorer;
 mod extract;
 mod factors;
 mod faults;

@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""Tries the explorer of a page in a browser that shows nothing.
+
+    check_explorer.py FOLDER [--browser PATH] [--shots DIR] [--synth PATH]      (pip install playwright)
+
+FOLDER is what `cargo test --test it explorer` leaves in target/tmp/explorer: a fragment and the command line's numbers for the same
+weights. Fails unless the page, under a policy that allows nothing but its own texts, computes these numbers, plays no sound unasked,
+follows its sliders, and answers each bad file with a sentence. --shots keeps screenshots, --synth runs the command lines that the
+page gives.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import math
+import shlex
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import wave
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+--disable-component-update --disable-sync""".split()
+MOVE_MS = 150  # from a slider to one second of sound; printed, and no reason to fail on a busy machine
+
+
+def assemble(fragment, worker=True):
+    """A page of one fragment, as strict as the report."""
+    digest = lambda text: f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+    policy = f"default-src 'none'; script-src {digest(fragment['script'])}; style-src {digest(fragment['style'])}; " \
+        "img-src data: blob:; media-src data: blob:; connect-src 'none'" + ("; worker-src blob:" if worker else "")
+    data = "".join(
+        f'<script type="application/json" id="{name}">{json.dumps(value).replace("<", chr(92) + "u003c")}</script>'
+        for name, value in fragment["data"]
+    )
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
+        f'<title>Explorer</title><style>{fragment["style"]}</style></head><body>{fragment["html"]}{data}'
+        f'<script>{fragment["script"]}</script></body></html>'
+    )
+
+
+def sound(path, seconds, rate=16000, level=0.3):
+    """A vowel-like buzz."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1), file.setsampwidth(2), file.setframerate(rate)
+        value = lambda n: level * sum(math.sin(2 * math.pi * 150 * k * n / rate) / k for k in range(1, 12))
+        file.writeframes(b"".join(struct.pack("<h", int(32767 * max(-1, min(1, value(n))))) for n in range(int(seconds * rate))))
+
+
+class Page:
+    def __init__(self, browser, html, width=1280, dark=False):
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", accept_downloads=True
+        )
+        self.page = self.context.new_page()
+        self.errors = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        self.page.on("request", lambda request: request.url.split(":")[0] in ("http", "https") and self.errors.append(request.url))
+        # No page makes a context for sound unless it was asked to.
+        self.page.add_init_script("""globalThis.contexts = 0;
+            globalThis.AudioContext = class extends AudioContext { constructor(...a) { super(...a); contexts++; } };""")
+        self.page.goto(html.as_uri())
+        self.settle()
+
+    def part(self, name):
+        return self.page.locator(f'[data-part="{name}"]')
+
+    def until(self, expression, argument=None):
+        """Waits for it to be true; Playwright's own waiting needs a policy that allows `eval`."""
+        for _ in range(1200):
+            if self.page.evaluate(expression, argument):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"in a minute {expression} {argument or ''} has not come true; status: {self.part('status').text_content()}")
+
+    def settle(self):
+        """Until the good sound is there."""
+        self.until("document.querySelector('.explorer').dataset.fine !== undefined")
+
+    def fresh(self):
+        for name in ("fine", "draft"):
+            self.page.evaluate(f"delete document.querySelector('.explorer').dataset.{name}")
+
+    def says(self, text):
+        self.until("text => document.querySelector('[data-part=status]').textContent.includes(text)", text)
+
+    def close(self):
+        assert not self.errors, self.errors
+        self.context.close()
+
+
+def numbers(page, folder):
+    """The comparison of explorer_numbers.js."""
+    script = (Path(__file__).parent / "explorer_numbers.js").read_text()
+    reference = json.loads((folder / "reference.json").read_text())
+    # Debugging tools may evaluate where a page may not; the functions are the page's own.
+    found = page.page.evaluate(
+        "reference => { const data = JSON.parse(document.getElementById('explorer-data').textContent);"
+        f"{script}; explorerForms(data); const {{ checks, notes }} = explorerNumbers(data, reference); return {{ checks, notes }}; }}",
+        reference,
+    )
+    print("\n".join(found["notes"]))
+    for check in found["checks"]:
+        print(f"{check['what']}: {check['found']:.2e} (at most {check['most']:g})")
+        assert check["found"] <= check["most"], check
+
+
+def moves(page):
+    """Sliders by keyboard, reset, random, morph, commands."""
+    view = page.page
+    assert view.evaluate("document.querySelectorAll('.explorer b, .explorer script').length") == 0, "a name became markup"
+    assert view.evaluate("contexts") == 0, "a sound context before anything was asked"
+    slider = view.locator(".explorer-slider input").first
+    name = view.locator(".explorer-slider strong").first.text_content()
+    command = lambda: page.part("command").text_content()
+    assert command().startswith("synth reconstruct --vae "), command()
+    times = []
+    for step in range(8):
+        page.fresh()
+        slider.press("ArrowRight")
+        page.until("document.querySelector('.explorer').dataset.draft !== undefined")
+        times.append(int(view.evaluate("document.querySelector('.explorer').dataset.draft")))
+        page.settle()
+    seconds = float(page.part("name").text_content().rsplit(", ", 1)[1].split()[0])
+    middle = sorted(times)[len(times) // 2]
+    print(f"{name}: a draft of {min(seconds, 2):.1f} s takes {middle} ms (each: {times}); wanted: {MOVE_MS} per second")
+    assert abs(float(slider.input_value()) - 0.8) < 1e-9 and slider.get_attribute("aria-valuetext").startswith("+0.8 standard deviations")
+    latent = slider.get_attribute("id").rsplit("-", 1)[1]
+    assert f" --add {latent}=0.8 " in command() and command().startswith("synth edit "), command()
+    assert view.evaluate("contexts") == 1
+    page.part("pinA").click()
+    slider.dblclick()
+    page.until("id => document.getElementById(id).value === '0'", f"explorer-latent-{latent}")
+    assert command().startswith("synth reconstruct "), command()
+    page.fresh()
+    page.part("random").click()
+    page.settle()
+    assert command().startswith("synth decode ") and "--peak 0.9" in command(), command()
+    page.part("pinB").click()
+    page.fresh()
+    page.part("morph").focus()
+    for _ in range(25):
+        page.part("morph").press("ArrowRight")
+    page.settle()
+    assert "50 % of the way" in page.part("name").text_content()
+    assert not any(view.evaluate("Array.from(document.querySelectorAll('.explorer canvas'), c => c.width < 20)"))
+    page.part("play").click()
+    page.part("copy").click()
+    page.until("document.querySelector('[data-part=status]').textContent !== ''")
+
+
+def recordings(page, folder):
+    """Files of the listener's own, good and bad: each has a sentence."""
+    bad = {
+        "empty.wav": (b"", "empty.wav is empty"),
+        "text.wav": (b"this is no sound" * 100, "text.wav is no sound that this browser can read"),
+    }
+    for name, (content, sentence) in bad.items():
+        (folder / name).write_bytes(content)
+        page.part("file").set_input_files(folder / name)
+        page.says(sentence)
+    sound(folder / "silent.wav", 1, level=0)
+    page.part("file").set_input_files(folder / "silent.wav")
+    page.says("silent.wav is silent")
+    sound(folder / "short.wav", 0.01)
+    page.part("file").set_input_files(folder / "short.wav")
+    page.says("short.wav is too short")
+    sound(folder / "long's.wav", 31, rate=8000)
+    page.fresh()
+    page.part("file").set_input_files(folder / "long's.wav")
+    page.says("longer than 30 s")
+    assert "'long'\\''s.wav'" in page.part("command").text_content()
+    sound(folder / "good.wav", 1.5, rate=44100)
+    page.fresh()
+    page.part("file").set_input_files(folder / "good.wav")
+    page.until("document.querySelector('[data-part=name]').textContent.startsWith('good.wav')")
+    page.settle()
+
+
+def commands(page, synth, folder):
+    """What is copied runs: an edit, and saved codes."""
+    run = lambda line: subprocess.run([synth, *shlex.split(line)[1:]], check=True, cwd=folder, stdout=subprocess.DEVNULL)
+    page.part("start").select_option("0")
+    page.page.locator(".explorer-slider input").first.press("ArrowRight")
+    run(page.part("command").text_content())
+    page.part("random").click()
+    with page.page.expect_download() as download:
+        page.part("codes").click()
+    download.value.save_as(folder / "explorer.npz")
+    run(page.part("command").text_content())
+    page.settle()
+    with page.page.expect_download() as download:
+        page.part("save").click()
+    download.value.save_as(folder / "heard.wav")
+    with wave.open(str(folder / "heard.wav")) as ours, wave.open(str(folder / "explorer.wav")) as theirs:
+        assert ours.getnframes() == theirs.getnframes() > 0
+    print("copied commands run")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--browser", default="/usr/bin/chromium")
+    parser.add_argument("--shots", type=Path)
+    parser.add_argument("--synth", type=Path)
+    args = parser.parse_args()
+    fragment = json.loads((args.folder / "fragment.json").read_text())
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        folder = Path(folder)
+        with_worker, without = folder / "page.html", folder / "without.html"
+        with_worker.write_text(assemble(fragment))
+        without.write_text(assemble(fragment, worker=False))
+        browser = playwright.chromium.launch(executable_path=args.browser, args=FLAGS)
+        page = Page(browser, with_worker)
+        numbers(page, args.folder)
+        moves(page)
+        recordings(page, folder)
+        if args.synth:
+            commands(page, args.synth.resolve(), folder)
+        page.close()
+        page = Page(browser, without)  # the same in the page itself; that a worker is refused is the one error
+        page.errors = [error for error in page.errors if "worker" not in error.lower()]
+        moves(page)
+        page.close()
+        if args.shots:
+            args.shots.mkdir(parents=True, exist_ok=True)
+            looks = [("wide", 1280, False), ("dark", 1280, True), ("narrow", 360, False), ("narrow-dark", 360, True)]
+            for name, width, dark in looks:
+                page = Page(browser, with_worker, width, dark)
+                scroll = page.page.evaluate("document.documentElement.scrollWidth")
+                assert scroll <= width, f"{scroll} pixels wide at {width}"
+                page.page.locator(".explorer-slider input").first.focus()
+                page.page.screenshot(path=args.shots / f"{name}.png", full_page=True)
+                page.close()
+        browser.close()
+    print("the explorer is as it should be")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"use strict";
+// What the explorer of a page computes, held against the command line's numbers for the same weights and codes. A browser runs this
+// by check_explorer.py; node runs it as
+//
+//     node explorer_numbers.js FOLDER
+//
+// with `explorer.js`, `data.json` and `reference.json` in FOLDER, where it leaves `explorer.npz` and `explorer.wav`. The last line
+// of output is JSON: `[{what, found, most}]`. Tolerances: float sums in another order give 1e-5 nats; 1e-3 is what nobody hears.
+
+function explorerNumbers(data, reference) {
+  const engine = explorerEngine(data);
+  const { frames, gain } = reference;
+  const mels = data.features.n_filterbank;
+  const largest = (found, wanted) => {
+    if (found.length !== wanted.length) return NaN;
+    return found.reduce((most, value, i) => Math.max(most, Math.abs(value - wanted[i])), 0);
+  };
+  const mean = (found, wanted) => found.reduce((sum, value, i) => sum + Math.abs(value - wanted[i]), 0) / found.length;
+  const wanted = (name) => Float32Array.from(reference[name]);
+
+  const heard = engine.encode(wanted("samples"));
+  const extracted = engine.features.extract(wanted("samples"));
+  const decoded = engine.decode(wanted("mean"), frames);
+  const mel = engine.sound.powerOf(wanted("decoded"));
+  const linear = engine.sound.inverse(mel, frames).map(Math.log);
+
+  const steps = engine.make(wanted("decoded"), frames, 100, 30);
+  let step = steps.next();
+  while (!step.done) step = steps.next();
+  const samples = step.value.map((value) => value * gain);
+  // The log-mels of the sound, which is as loud as its source, at the level of its features.
+  const level = (sound) => {
+    const emphasised = Float64Array.from(sound, (x, n) => (x - (n ? data.features.preemphasis * sound[n - 1] : 0)) / gain);
+    return engine.features.logmel(emphasised);
+  };
+  const [ours, theirs] = [level(samples), level(wanted("sound"))];
+  const target = wanted("decoded");
+  // Spectral convergence over mel magnitudes: how far one spectrogram is from the other, in parts of it.
+  const convergence = (found, wanted) => {
+    const magnitude = (log) => Math.exp(log / 2);
+    const error = found.reduce((sum, log, i) => sum + (magnitude(log) - magnitude(wanted[i])) ** 2, 0);
+    return 10 * Math.log10(error / wanted.reduce((sum, log) => sum + magnitude(log) ** 2, 0));
+  };
+
+  const further = mean(ours, target) - mean(theirs, target);
+  return {
+    samples,
+    checks: [
+      { what: "log-mels of a recording, nats", found: largest(extracted.logmel, wanted("logmel")), most: 1e-3 },
+      { what: "gain of a recording, relative", found: Math.abs(extracted.gain / gain - 1), most: 1e-6 },
+      { what: "codes of a recording", found: largest(heard.codes, wanted("mean")), most: 1e-3 },
+      { what: "decoded log-mels, nats", found: largest(decoded, target), most: 1e-3 },
+      { what: "mel inverse, nats", found: largest(linear, wanted("linear")), most: 1e-3 },
+      { what: "frames too many or few", found: Math.abs(ours.length - theirs.length) / mels, most: 0 },
+      { what: "sound further from the decoded log-mels than the command line's, nats", found: further, most: 0.01 },
+      { what: "sound's log-mels from the command line's, mean, nats", found: mean(ours, theirs), most: 0.05 },
+    ],
+    notes: [
+      `sound's log-mels from the decoded ones: ${mean(ours, target).toFixed(4)} nats, the command line's ` +
+        mean(theirs, target).toFixed(4),
+      `spectral convergence over mel bands: to the decoded ${convergence(ours, target).toFixed(1)} dB, the command line's ` +
+        `${convergence(theirs, target).toFixed(1)} dB; to the command line's ${convergence(ours, theirs).toFixed(1)} dB`,
+    ],
+  };
+}
+
+// What has closed forms: ways between codes, walks of the prior, words for a shell. Throws at the first that is not as it should be.
+function explorerForms(data) {
+  const { mix, draw, head } = explorerCodes(data);
+  const { latents, segment_frames: length } = data.model;
+  const hop = Math.floor(length / 2);
+  const near = (what, found, wanted, most = 1e-6) => {
+    if (!(Math.abs(found - wanted) <= most)) throw new Error(`${what} is ${found}, not ${wanted}`);
+  };
+  const code = (segments, value) => {
+    const codes = Float32Array.from({ length: segments * latents }, (_, i) => value(i % latents, Math.floor(i / latents)));
+    return { codes, frames: length + (segments - 1) * hop, gain: 1 };
+  };
+  const [one, other] = [code(1, (latent) => Number(latent === 0)), code(1, (latent) => 3 * Number(latent === 1))];
+  near("half of a straight line", mix(one, other, 0.5, "linear").codes[0], 0.5);
+  near("half of a circle", mix(one, other, 0.5, "slerp").codes[0], 2 * Math.SQRT1_2); // its length is half way from 1 to 3
+  near("half of a circle", mix(one, other, 0.5, "slerp").codes[1], 2 * Math.SQRT1_2);
+  near("a circle through opposite codes", mix(one, code(1, (latent) => -Number(latent === 0)), 0.25, "slerp").codes[0], 0.5);
+  const ramp = code(5, (_, segment) => segment);
+  near("the end of a way", mix(one, ramp, 1, "slerp").codes[3 * latents], 3);
+  near("the frames of half a way", mix(one, ramp, 0.5, "linear").frames, length + 2 * hop);
+  near("the middle of half a way", mix(one, ramp, 0.5, "linear").codes[latents + 1], 1);
+  near("the frames of a beginning", head(ramp, length + hop).frames, length + hop);
+  near("the codes of a beginning", head(ramp, length + hop).codes.length, 2 * latents);
+  const step = (hop * data.features.hop_size) / data.features.sample_rate;
+  const { codes } = draw(20000 * step, 2 * step, 7);
+  const product = (lag) => {
+    const count = codes.length - lag * latents;
+    let sum = 0;
+    for (let i = 0; i < count; i++) sum += codes[i] * codes[i + lag * latents];
+    return sum / count;
+  };
+  // 20 000 segments, correlated over some four, of at least 16 latents: deviations of 0.005.
+  near("the variance of a walk", product(0), 1, 0.03);
+  near("a walk's correlation with its next segment", product(1), Math.exp(-0.5), 0.03);
+  for (const [word, wanted] of [["runs/a", "runs/a"], ["it's $x", "'it'\\''s $x'"], ["-o", "./-o"], ["", "''"]]) {
+    if (explorerQuoted(word) !== wanted) throw new Error(`${word} is quoted as ${explorerQuoted(word)}, not ${wanted}`);
+  }
+}
+
+if (typeof require === "function" && require.main === module) {
+  const [fs, path, vm] = ["fs", "path", "vm"].map((name) => require(name));
+  const at = (name) => path.join(process.argv[2], name);
+  const read = (name) => JSON.parse(fs.readFileSync(at(name), "utf8"));
+  globalThis.document = { querySelector: () => null, getElementById: () => null }; // no page, nothing to show
+  vm.runInThisContext(fs.readFileSync(at("explorer.js"), "utf8"), { filename: "explorer.js" });
+  const [data, reference] = [read("data.json"), read("reference.json")];
+  explorerForms(data);
+  const { checks, notes, samples } = explorerNumbers(data, reference);
+  fs.writeFileSync(at("explorer.npz"), explorerNpz(data, { codes: reference.mean, frames: reference.frames, gain: reference.gain }));
+  fs.writeFileSync(at("explorer.wav"), explorerWav(samples, data.features.sample_rate));
+
+  // From a slider to the sound of its draft, in time of the processor: a machine may be busy with other things.
+  const { codes, frames } = explorerCodes(data).draw(1, 0.15, 1);
+  const engine = explorerEngine(data);
+  const times = Array.from({ length: 10 }, () => {
+    const before = process.cpuUsage();
+    const steps = engine.make(engine.decode(codes, frames), frames, 6, 15);
+    while (!steps.next().done);
+    const { user, system } = process.cpuUsage(before);
+    return (user + system) / 1000;
+  });
+  notes.push(`a draft of 1 s takes ${times.slice(-5).sort((a, b) => a - b)[2].toFixed(0)} ms of processor time`);
+  notes.forEach((note) => console.log(note));
+  console.log(JSON.stringify(checks));
+}

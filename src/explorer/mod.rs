@@ -1,0 +1,145 @@
+//! A part of a page in which a VAE can be played: sliders for its latents, sound and spectrogram at each move.
+//!
+//! Encoder, decoder, mel inverse and phases run in the page itself, in plain JavaScript without libraries, and compute what
+//! `synth` computes by default without an inverter, from weights rounded to half precision. The page's files, in the order in
+//! which a sound passes through them: `signal.js` (recordings to log-mels), `layers.js` and `network.js` (log-mels to codes and
+//! back), `sound.js` (log-mels to sound), `engine.js` (what may be asked of them, in a worker), `files.js` (what is saved),
+//! `player.js` (what is played), `explorer.js` (what is seen). `scripts/check_explorer.py` holds the numbers of a page in a
+//! browser against the command line's.
+
+mod weights;
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub use weights::{pack, rounded};
+
+use crate::report::Fragment;
+use crate::run::Checkpoint;
+use crate::synth::{Codes, VaeCodec, read_features};
+use crate::{Error, Result};
+
+/// Sounds to start from.
+const EXAMPLES: usize = 6;
+/// Of each at most: short enough for its sound to follow a slider.
+const SECONDS: f64 = 2.0;
+
+/// What a latent was found to mean.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LatentName {
+    /// Which latent, from 0.
+    pub latent: usize,
+    /// What it changes, as "pitch".
+    pub name: String,
+    /// The unit of that, as "Hz".
+    pub unit: String,
+    /// By how many units it changes for a step of 1 in the latent.
+    pub per_unit: f64,
+}
+
+/// The explorer of the VAE in `run`, which is named in the command lines that it gives. `sounds`, recordings or feature files,
+/// order its latents by their mean KL divergence from the prior; it starts from the first of them. `names` may be empty.
+///
+/// A page has room for one. About 5 MB with the default model.
+///
+/// # Errors
+/// If the run is no VAE's or cannot be read, if there are no sounds, or one cannot be read or has other features.
+pub fn fragment(run: &Path, sounds: &[PathBuf], names: &[LatentName]) -> Result<Fragment> {
+    if sounds.is_empty() {
+        return Err(Error::Config("an explorer needs a recording or a feature file to start from".into()));
+    }
+    let codec = VaeCodec::open(run, &Device::flex())?;
+    let (checkpoint, tensors) = Checkpoint::with_model(run)?;
+    let mut divergences = Divergences { sums: vec![0.0; codec.latents()], segments: 0 };
+    let mut examples = Vec::new();
+    for path in sounds {
+        let source = read_features(path, codec.features(), run)?;
+        let codes = codec.encode(source.logmel.view(), source.meta.gain);
+        divergences.add(&codes);
+        if examples.len() < EXAMPLES {
+            examples.push(example(path, &codes));
+        }
+    }
+    let (tensors, weights) = pack(&tensors);
+    let data = json!({
+        "run": run.to_string_lossy(),
+        "model": checkpoint.about.config.model,
+        "standardizer": checkpoint.about.standardizer,
+        "features": codec.features(),
+        "vae": codec.fingerprint(),
+        "tensors": tensors,
+        "weights": weights,
+        "latents": divergences.ranked(),
+        "names": names,
+        "examples": examples,
+        "colours": colours(),
+    });
+    Ok(Fragment {
+        html: include_str!("explorer.html").into(),
+        style: include_str!("explorer.css"),
+        script: concat!(
+            include_str!("signal.js"),
+            include_str!("layers.js"),
+            include_str!("network.js"),
+            include_str!("sound.js"),
+            include_str!("engine.js"),
+            include_str!("files.js"),
+            include_str!("player.js"),
+            include_str!("explorer.js"),
+        ),
+        data: vec![("explorer-data", data)],
+    })
+}
+
+/// The 256 colours of spectrograms, three bytes each.
+fn colours() -> String {
+    let bytes = (0..256).flat_map(|step| colorous::INFERNO.eval_rational(step, 256).into_array());
+    weights::bytes(&bytes.collect::<Vec<u8>>())
+}
+
+/// Mean divergence of each latent's posterior from the prior, in nats.
+struct Divergences {
+    sums: Vec<f64>,
+    segments: usize,
+}
+
+impl Divergences {
+    fn add(&mut self, codes: &Codes) {
+        self.segments += codes.mean.nrows();
+        for (mean, scale) in codes.mean.rows().into_iter().zip(codes.scale.rows()) {
+            for ((sum, &mean), &scale) in self.sums.iter_mut().zip(mean).zip(scale) {
+                let (mean, variance) = (f64::from(mean), f64::from(scale).powi(2));
+                *sum += 0.5 * (mean * mean + variance - variance.ln() - 1.0);
+            }
+        }
+    }
+
+    /// `{latent, kl}`, the one that says most first.
+    fn ranked(&self) -> Vec<Value> {
+        let mean = |latent: usize| self.sums[latent] / self.segments as f64;
+        let mut order: Vec<usize> = (0..self.sums.len()).collect();
+        order.sort_by(|&a, &b| mean(b).total_cmp(&mean(a)));
+        order.into_iter().map(|latent| json!({ "latent": latent, "kl": mean(latent) })).collect()
+    }
+}
+
+/// The first codes of a sound: as many whole segments as [`SECONDS`] hold, one at least.
+fn example(path: &Path, codes: &Codes) -> Value {
+    let (meta, features) = (&codes.meta, &codes.meta.features);
+    let most = (SECONDS * f64::from(features.sample_rate) / features.hop_size as f64) as usize;
+    let whole = codes.mean.nrows();
+    let segments = (most.saturating_sub(meta.segment_frames) / meta.hop + 1).min(whole);
+    let frames = meta.frames.min(meta.segment_frames + (segments - 1) * meta.hop);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    json!({
+        "name": name.strip_suffix(crate::features::FEATURE_SUFFIX).unwrap_or(&name),
+        "path": path.to_string_lossy(),
+        "whole": segments == whole,
+        "frames": frames,
+        "gain": meta.gain,
+        "codes": weights::floats(codes.mean.rows().into_iter().take(segments).flatten().copied()),
+    })
+}

@@ -1,0 +1,245 @@
+"use strict";
+// From log-mels to sound: the KL mel inverse, phase gradient heap integration, fast Griffin-Lim that keeps to the mel bands, and
+// de-emphasis, as `synth` does by default without an inverter. No DOM.
+
+/** The way from log-mels to samples under one feature configuration. */
+function explorerSound(config) {
+  const ITERATIONS = 30, FLOOR = 1e-10, LEAST_POWER = 1e-12, MOMENTUM = 0.99;
+  const [stft, bands] = [explorerStft(config), explorerFilterbank(config)];
+  const { bins, hop } = stft;
+  const { re, im } = stft.fft;
+  const clip = config.clip_before_log;
+  const mels = bands.length;
+
+  // All weights one after the other, and where each band's begin.
+  const ends = Int32Array.from({ length: mels + 1 }, (_, i) => bands.slice(0, i).reduce((n, b) => n + b.weights.length, 0));
+  const firsts = Int32Array.from(bands, ({ first }) => first);
+  const weights = new Float64Array(ends[mels]);
+  const [binScale, bandScale] = [new Float64Array(bins), new Float64Array(mels)];
+  bands.forEach(({ first, weights: own }, band) => {
+    weights.set(own, ends[band]);
+    own.forEach((weight, i) => { binScale[first + i] += weight; });
+    bandScale[band] = 1 / own.reduce((sum, weight) => sum + weight, 0);
+  });
+  for (let bin = 0; bin < bins; bin++) binScale[bin] = binScale[bin] > 0 ? 1 / binScale[bin] : 0;
+  const [power, before, factor, ratio] = [bins, bins, bins, mels].map((size) => new Float64Array(size));
+
+  // `factor` from `ratio`, then `power` times it: each bin by the weighted mean of its bands' ratios.
+  function spread() {
+    factor.fill(0);
+    for (let band = 0; band < mels; band++) {
+      const by = ratio[band];
+      for (let w = ends[band], bin = firsts[band]; w < ends[band + 1]; w++, bin++) factor[bin] += weights[w] * by;
+    }
+    for (let bin = 0; bin < bins; bin++) power[bin] *= factor[bin] * binScale[bin];
+  }
+
+  // `ratio` of the wanted bands, which begin at `from`, to those of `power`.
+  function compare(wanted, from) {
+    for (let band = 0; band < mels; band++) {
+      let found = 0;
+      for (let w = ends[band], bin = firsts[band]; w < ends[band + 1]; w++, bin++) found += weights[w] * power[bin];
+      ratio[band] = wanted[from + band] / (found > FLOOR ? found : FLOOR);
+    }
+  }
+
+  // What was clipped on the way to a power is taken for silence.
+  const unclipped = (power) => (power - clip > 0.003 * clip ? power - clip : 0.003 * clip);
+
+  /** Power that log power stands for. */
+  function powerOf(logPower) {
+    const out = new Float64Array(logPower.length);
+    for (let i = 0; i < out.length; i++) out[i] = unclipped(Math.exp(logPower[i]));
+    return out;
+  }
+
+  /** Linear power `[frames, bins]`, clipped as features are, of mel power `[frames, mels]`: updates under the KL divergence. */
+  function inverse(mel, frames, iterations = ITERATIONS) {
+    const out = new Float64Array(frames * bins);
+    for (let t = 0; t < frames; t++) {
+      power.fill(1);
+      for (let band = 0; band < mels; band++) ratio[band] = mel[t * mels + band] * bandScale[band];
+      spread();
+      for (let update = 0; update < iterations; update++) {
+        compare(mel, t * mels);
+        spread();
+      }
+      for (let bin = 0, at = t * bins; bin < bins; bin++, at++) out[at] = power[bin] > clip ? power[bin] : clip;
+    }
+    return out;
+  }
+
+  // A binary heap of doubles, the largest first. A key is a magnitude's bits above a bin's number: exact below 2^22 bins.
+  const SHIFT = 2 ** 22;
+  let heap = new Float64Array(1024);
+  let waitingKeys = 0;
+  function push(key) {
+    if (waitingKeys === heap.length) {
+      const larger = new Float64Array(2 * heap.length);
+      larger.set(heap);
+      heap = larger;
+    }
+    let at = waitingKeys++;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (heap[parent] >= key) break;
+      heap[at] = heap[parent];
+      at = parent;
+    }
+    heap[at] = key;
+  }
+  function pop() {
+    const top = heap[0], last = heap[--waitingKeys];
+    let at = 0;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child >= waitingKeys) break;
+      if (child + 1 < waitingKeys && heap[child + 1] > heap[child]) child++;
+      if (heap[child] <= last) break;
+      heap[at] = heap[child];
+      at = child;
+    }
+    heap[at] = last;
+    return top;
+  }
+
+  /** Phases integrated from magnitudes `[frames, bins]` (Prusa, Balazs, Sondergaard 2017), as real and imaginary parts. */
+  function phases(magnitude, frames) {
+    const size = frames * bins;
+    const log = new Float32Array(size);
+    let loudest = 0;
+    for (let index = 0; index < size; index++) if (magnitude[index] > loudest) loudest = magnitude[index];
+    const bits = new Uint32Array(magnitude.buffer, magnitude.byteOffset, size);
+    const key = (index) => bits[index] * SHIFT + index;
+    const floor = Math.fround(1e-6 * loudest);
+    const [waiting, phase] = [new Uint8Array(size), new Float64Array(size)];
+    const random = explorerRandom(0);
+    let [left, seed] = [0, -1];
+    for (let index = 0; index < size; index++) {
+      log[index] = Math.log(Math.max(magnitude[index], 1e-10));
+      if (magnitude[index] > floor) {
+        waiting[index] = 1;
+        left++;
+        if (seed < 0 || magnitude[index] >= magnitude[seed]) seed = index;
+      } else {
+        phase[index] = 2 * Math.PI * random();
+      }
+    }
+    const timeFactor = (hop * stft.length) / (0.25645 * stft.length * stft.length);
+    const turn = (2 * Math.PI * hop) / stft.length;
+    const inTime = (index, bin) =>
+      turn * bin + (bin === 0 || bin + 1 === bins ? 0 : (timeFactor * (log[index + 1] - log[index - 1])) / 2);
+    const inFrequency = (index) =>
+      index < bins || index + bins >= size ? 0 : (log[index + bins] - log[index - bins]) / (-2 * timeFactor);
+    function reach(index, value) {
+      if (!waiting[index]) return;
+      waiting[index] = 0;
+      phase[index] = value;
+      push(key(index));
+    }
+    let seeds = null;
+    while (left > 0) {
+      if (seed < 0) {
+        // Regions apart from the loudest one are rare: only then are all that wait put in order.
+        if (!seeds) seeds = Float64Array.from({ length: size }, (_, i) => (waiting[i] ? key(i) : -1)).sort();
+        while (!waiting[seeds[seeds.length - 1] % SHIFT]) seeds = seeds.subarray(0, seeds.length - 1);
+        seed = seeds[seeds.length - 1] % SHIFT;
+      }
+      reach(seed, 0);
+      seed = -1;
+      while (waitingKeys > 0) {
+        const here = pop() % SHIFT;
+        left--;
+        const bin = here % bins;
+        const angle = phase[here], time = inTime(here, bin), frequency = inFrequency(here);
+        if (here >= bins) reach(here - bins, angle - 0.5 * (time + inTime(here - bins, bin)));
+        if (here + bins < size) reach(here + bins, angle + 0.5 * (time + inTime(here + bins, bin)));
+        if (bin > 0) reach(here - 1, angle - 0.5 * (frequency + inFrequency(here - 1)));
+        if (bin + 1 < bins) reach(here + 1, angle + 0.5 * (frequency + inFrequency(here + 1)));
+      }
+    }
+    const [real, imaginary] = [new Float32Array(size), new Float32Array(size)];
+    for (let index = 0; index < size; index++) {
+      // Frames are counted from their start, not from their centre: every other bin is turned around.
+      const sign = (index % bins) & 1 ? -magnitude[index] : magnitude[index];
+      real[index] = sign * Math.cos(phase[index]);
+      imaginary[index] = sign * Math.sin(phase[index]);
+    }
+    return { real, imaginary };
+  }
+
+  /**
+   * Samples of a log-mel spectrogram `[frames, mels]`. A generator: it yields between pieces of work, so that a newer request can
+   * take its place; its value is the sound. `iterations` of fast Griffin-Lim, `inversions` of the mel inverse.
+   */
+  function* make(logmel, frames, iterations, inversions) {
+    const mel = powerOf(logmel);
+    const linear = inverse(mel, frames, inversions);
+    const magnitude = new Float32Array(linear.length);
+    for (let i = 0; i < linear.length; i++) {
+      linear[i] = unclipped(linear[i]);
+      magnitude[i] = Math.sqrt(linear[i]);
+    }
+    yield;
+    const { real, imaginary } = phases(magnitude, frames);
+    const [beforeRe, beforeIm] = [new Float32Array(real.length), new Float32Array(real.length)];
+    const signal = new Float64Array(hop * (frames - 1));
+    yield;
+
+    // One update of a frame's power towards the mel bands; bins outside them keep their magnitude.
+    function constrain(t) {
+      for (let bin = 0; bin < bins; bin++) {
+        before[bin] = power[bin] = re[bin] * re[bin] + im[bin] * im[bin] + LEAST_POWER;
+      }
+      compare(mel, t * mels);
+      spread();
+      for (let bin = 0, at = t * bins; bin < bins; bin++, at++) {
+        const wanted = binScale[bin] > 0 ? power[bin] : linear[at];
+        const scale = Math.sqrt(wanted / before[bin]);
+        real[at] = re[bin] * scale;
+        imaginary[at] = im[bin] * scale;
+      }
+    }
+    function load(t) {
+      for (let bin = 0, at = t * bins; bin < bins; bin++, at++) { re[bin] = real[at]; im[bin] = imaginary[at]; }
+    }
+
+    for (let t = 0; t < frames; t++) { load(t); constrain(t); }
+    for (let iteration = 0; iteration < iterations; iteration++) {
+      stft.resynthesise(frames, signal, load);
+      for (let t = 0; t < frames; t++) {
+        stft.analyse(signal, t);
+        const momentum = iteration > 0 ? MOMENTUM : 0;
+        for (let bin = 0, at = t * bins; bin < bins; bin++, at++) {
+          const nowRe = re[bin], nowIm = im[bin];
+          re[bin] = nowRe + momentum * (nowRe - beforeRe[at]);
+          im[bin] = nowIm + momentum * (nowIm - beforeIm[at]);
+          beforeRe[at] = nowRe;
+          beforeIm[at] = nowIm;
+        }
+        constrain(t);
+      }
+      yield;
+    }
+    stft.resynthesise(frames, signal, load);
+    const samples = new Float32Array(signal.length);
+    for (let n = 0, last = 0; n < signal.length; n++) {
+      last = signal[n] + config.preemphasis * last;
+      samples[n] = last;
+    }
+    return samples;
+  }
+
+  return { make, inverse, powerOf, bins };
+}
+
+/** Numbers in [0, 1) from a seed (mulberry32, public domain). */
+function explorerRandom(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let value = Math.imul(state ^ (state >>> 15), state | 1);
+    value ^= value + Math.imul(value ^ (value >>> 7), value | 61);
+    return ((value ^ (value >>> 14)) >>> 0) / 4294967296;
+  };
+}
