@@ -106,9 +106,7 @@ test-peers: smoke
 # Screenshots are kept in work/page.
 PAGES = work/page/vae.html work/page/inverter.html work/page/several.html
 REPORT = $(BIN_DEV)/evaluate report --device cpu
-test-page:
-	test -d work/smoke/inverter || $(MAKE) smoke
-	$(MAKE) build PROFILE=dev
+test-page: smoke
 	test -x /usr/bin/chromium || (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core)
 	test -x work/venv-page/bin/python || python3 -m venv work/venv-page
 	work/venv-page/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-page.txt
@@ -118,6 +116,9 @@ test-page:
 	$(REPORT) work/smoke/inverter -o work/page/inverter.html
 	$(REPORT) work/smoke/vae work/page/other work/smoke/inverter -o work/page/several.html
 	work/venv-page/bin/python scripts/check_page.py work/page/screenshots $(PAGES)
+	$(CARGO) test --test it explorer::
+	work/venv-page/bin/python scripts/check_explorer.py $(or $(CARGO_TARGET_DIR),target)/tmp/explorer --shots work/page/screenshots/explorer \
+	    --synth $(BIN_DEV)/synth
 
 # A recurrent VAE and a moving average beside the models of the demo; PyTorch in the environment of `bench-peers`.
 test-torch: smoke

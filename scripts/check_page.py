@@ -1,11 +1,12 @@
 """Opens report pages in Chromium: no error, no violation of their policy, every sound plays, the keyboard reaches every button, and
-nothing is wider than a phone. Screenshots are kept.
+nothing is wider than a phone; an explorer follows its sliders. Screenshots are kept.
 
     check_page.py SCREENSHOTS PAGE.html [PAGE.html ...]
 """
 
 import pathlib
 import sys
+import time
 
 from playwright.sync_api import sync_playwright
 
@@ -72,7 +73,8 @@ def used(page):
     sounds = page.evaluate(SOUNDS)
     faults = [f"sound {index}: {said}, {length} s" for index, (said, length) in enumerate(sounds) if said != "ready" or not length]
     nameless = page.evaluate(
-        "() => [...document.querySelectorAll('img:not([alt]), button:not([aria-label]), svg.plot:not(:has(title)), th:not([scope])')].length"
+        "() => document.querySelectorAll('img:not([alt]), svg.plot:not(:has(title)), th:not([scope])').length +"
+        " [...document.querySelectorAll('button:not([aria-label])')].filter(button => !button.textContent.trim()).length"
     )
     if nameless:
         faults.append(f"{nameless} elements without a name")
@@ -94,10 +96,37 @@ def used(page):
         faults.append(f"the keyboard reaches {len(reached)} of {buttons} buttons")
     elif buttons:
         page.keyboard.press("Space")
-        page.wait_for_function("() => document.querySelectorAll('.clip.playing').length === 1", timeout=5000)
-        page.wait_for_function("() => document.querySelectorAll('.clip.playing').length === 0", timeout=20000)
+        wait(page, "() => document.querySelectorAll('.clip.playing').length === 1")
+        wait(page, "() => document.querySelectorAll('.clip.playing').length === 0")
     print(f"  {len(sounds)} sounds, {buttons} buttons reached by the keyboard")
-    return faults
+    return faults + explored(page)
+
+
+def explored(page):
+    """What fails of the explorer, if there is one: a slider must move picture and sound."""
+    if not page.locator(".explorer").count():
+        return []
+    until = lambda wanted: wait(page, f"() => document.querySelector('.explorer').dataset.{wanted} !== undefined")
+    pixels = lambda: page.evaluate("() => document.querySelector('.explorer canvas').toDataURL()")
+    until("fine")
+    before = pixels()
+    page.evaluate("() => { const set = document.querySelector('.explorer').dataset; delete set.fine; delete set.draft; }")
+    slider = page.locator(".explorer-slider input").first
+    for _ in range(10):
+        slider.press("ArrowRight")
+    until("draft")
+    until("fine")
+    print(f"  explorer: a move takes {page.evaluate('() => document.querySelector(`.explorer`).dataset.draft')} ms")
+    return ["a slider of the explorer changes nothing"] if pixels() == before else []
+
+
+def wait(page, expression):
+    """Until it is true. Playwright's own waiting needs a policy that allows `eval`."""
+    for _ in range(1200):
+        if page.evaluate(expression):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"not true in a minute: {expression}")
 
 
 def main():

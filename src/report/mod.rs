@@ -1,6 +1,7 @@
 //! Runs as one page that needs nothing installed and no network: how training went, what the models do, and what they are.
 //!
-//! [`write()`] makes it. A page is a list of [`Fragment`]s; each run is one, and what else is to be on the page is one more.
+//! [`write()`] makes it. A page is a list of [`Fragment`]s; each run is one, and what else is to be on the page is one more, such as
+//! the [`explorer`] of a VAE.
 
 mod compare;
 mod curves;
@@ -26,11 +27,15 @@ use self::media::Media;
 use self::run::Run;
 use self::vae::Studio;
 use crate::beside::{create_parent, write_beside};
+use crate::explorer;
 use crate::synth::Vocoder;
 use crate::{Error, Result};
 
 /// Bytes of pictures and sounds on a page, all runs together. Curves, tables and text come on top of it, less than a tenth.
 const MEDIA: usize = 13_000_000;
+
+/// Recordings that the explorer starts from.
+const EXPLORED: usize = 6;
 
 /// What a page shows, besides the runs.
 #[derive(Clone, Debug, Default)]
@@ -57,11 +62,17 @@ pub fn write(runs: &[PathBuf], config: &ReportConfig, out: &Path, device: &Devic
     if opened.len() > 1 {
         fragments.push(Fragment { html: compare::section_of(&opened), ..Fragment::default() });
     }
+    let explorer = match &opened[..] {
+        [only] if !config.live => explorer_of(only)?,
+        _ => None,
+    };
+    let weights: usize = explorer.iter().flat_map(|part| &part.data).map(|(_, data)| data.to_string().len()).sum();
     for (index, run) in opened.iter().enumerate() {
-        let mut media = Media::within(MEDIA / opened.len());
-        let html = of_run(run, index, config, &mut media, device)?;
+        let mut media = Media::within(MEDIA.saturating_sub(weights) / opened.len());
+        let html = of_run(run, index, config, explorer.is_some(), &mut media, device)?;
         fragments.push(Fragment { html, ..Fragment::default() });
     }
+    fragments.extend(explorer);
     if config.live {
         fragments.push(Fragment { script: LIVE, ..Fragment::default() });
     }
@@ -74,8 +85,24 @@ pub fn write(runs: &[PathBuf], config: &ReportConfig, out: &Path, device: &Devic
     write_beside(out, |file| file.write_all(html.as_bytes()).map_err(Error::io(out)))
 }
 
+/// What plays with a VAE in the page, if there is a recording to start from.
+fn explorer_of(run: &Run) -> Result<Option<Fragment>> {
+    let sounds = recording::paths(run, EXPLORED);
+    if !run.is_vae() || sounds.is_empty() {
+        return Ok(None);
+    }
+    explorer::fragment(&run.path, &sounds, &[]).map(Some)
+}
+
 /// The section of one run.
-fn of_run(run: &Run, index: usize, config: &ReportConfig, media: &mut Media, device: &Device) -> Result<String> {
+fn of_run(
+    run: &Run,
+    index: usize,
+    config: &ReportConfig,
+    explored: bool,
+    media: &mut Media,
+    device: &Device,
+) -> Result<String> {
     let id = format!("run-{}", index + 1);
     let verdict = format!("<p class=\"verdict\">{}</p>\n", escape(run.about.conclusion()));
     let curves = losses::figures(&[(&run.name, &run.curves, 0)], run.is_vae());
@@ -99,7 +126,9 @@ fn of_run(run: &Run, index: usize, config: &ReportConfig, media: &mut Media, dev
         sections.push(inverter::predictions(run, &id, media, device)?);
     }
     sections.push(run.particulars(&id));
-    let links = contents(&run.name, sections.iter().map(|section| (section.id.as_str(), section.heading.as_str())));
+    let explorer = explored.then_some(("explorer-heading", "Explorer"));
+    let own = sections.iter().map(|section| (section.id.as_str(), section.heading.as_str()));
+    let links = contents(&run.name, own.chain(explorer));
     let body: String = sections.iter().map(Section::html).collect();
     let (name, first) = (escape(&run.name), first_things(run));
     Ok(format!("<section class=\"run\" id=\"{id}\">\n<h2>{name}</h2>\n{first}{links}{body}</section>\n"))

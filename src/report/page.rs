@@ -23,7 +23,7 @@ pub(super) fn page(title: &str, fragments: &[Fragment]) -> String {
     };
     let (styles, scripts) = (of(STYLE, |fragment| fragment.style), of(SCRIPT, |fragment| fragment.script));
     let policy = format!(
-        "default-src 'none'; img-src data:; media-src data: blob:; style-src {}; script-src {}; base-uri 'none'; form-action 'none'",
+        "default-src 'none'; img-src data:; media-src data: blob:; worker-src blob:; style-src {}; script-src {}; base-uri 'none'; form-action 'none'",
         hashes(&styles),
         hashes(&scripts)
     );

@@ -1,11 +1,13 @@
 //! Test recordings as the page shows them: a few of them, and of each the beginning.
 
+use std::path::PathBuf;
+
 use ndarray::{Array2, ArrayView2, s};
 
 use super::run::Run;
 use crate::Result;
 use crate::audio::Waveform;
-use crate::data::FeatureEntry;
+use crate::data::{FeatureEntry, FeatureSet};
 use crate::dsp::emphasis::de_emphasis;
 use crate::features::FeatureFile;
 
@@ -26,9 +28,18 @@ pub(super) struct Recording {
 /// `count` recordings of the run's test, spread over all of them, or a sentence that says why there are none.
 pub(super) fn some(run: &Run, count: usize, longest: usize) -> std::result::Result<Vec<Recording>, String> {
     let set = run.recordings.as_ref().map_err(String::clone)?;
+    let read = |entry| Recording::read(entry, longest);
+    spread(set, count).map(read).collect::<Result<_>>().map_err(|error| error.to_string())
+}
+
+/// The feature files of `count` such recordings, none if there are none.
+pub(super) fn paths(run: &Run, count: usize) -> Vec<PathBuf> {
+    run.recordings.iter().flat_map(|set| spread(set, count)).map(|entry| entry.path.clone()).collect()
+}
+
+fn spread(set: &FeatureSet, count: usize) -> impl Iterator<Item = &FeatureEntry> {
     let count = count.min(set.entries.len());
-    let chosen = (0..count).map(|index| &set.entries[index * set.entries.len() / count]);
-    chosen.map(|entry| Recording::read(entry, longest)).collect::<Result<_>>().map_err(|error| error.to_string())
+    (0..count).map(move |index| &set.entries[index * set.entries.len() / count])
 }
 
 impl Recording {
