@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use ndarray::{Array2, ArrayView2};
+use rayon::prelude::*;
 
 use super::train::DeviceFlags;
 use super::{complain, require_within, status};
@@ -30,7 +31,7 @@ pub struct SoundFlags {
     /// How phases are found: pghi-fast, fast-griffin-lim, pghi, griffin-lim or workshop (the original recipe).
     #[arg(long, default_value_t = Phase::PghiFast, value_name = "RECIPE")]
     pub phase: Phase,
-    /// Iterations of Griffin-Lim [default: 50]
+    /// Iterations of Griffin-Lim [default: 100 with pghi-fast, else 50]
     #[arg(long, value_name = "N")]
     pub iterations: Option<usize>,
     /// Seed of random phases and samples.
@@ -173,15 +174,16 @@ impl Studio {
     }
 }
 
-/// Works on every input. Where there are many, one that fails is reported and the others go on; the exit status tells.
+/// Works on every input, on as many at once as there are cores. Where there are many, one that fails is reported and the others go on;
+/// the exit status tells.
 ///
 /// # Errors
 /// That of the only input.
-pub fn for_each(plan: &Plan, mut work: impl FnMut(&Item) -> Result<()>) -> Result<ExitCode> {
+pub fn for_each(plan: &Plan, work: impl Fn(&Item) -> Result<()> + Sync) -> Result<ExitCode> {
     if let ([item], []) = (&plan.items[..], &plan.unreadable[..]) {
         return work(item).map(|()| ExitCode::SUCCESS);
     }
     plan.unreadable.iter().for_each(complain);
-    let done = plan.items.iter().filter(|item| work(item).inspect_err(complain).is_ok()).count();
+    let done = plan.items.par_iter().filter(|item| work(item).inspect_err(complain).is_ok()).count();
     Ok(status(done, plan.items.len() - done + plan.unreadable.len()))
 }
