@@ -8,6 +8,7 @@
 #   make smoke                       the demo in seconds, for continuous integration
 #   make test-peers                  TensorBoard and numpy read what it left
 #   make test-page                  the reports of what it left, in a browser: policy, sounds, keyboard, a phone's width
+#   make screenshots                 the README's pictures, of the demo
 #   make test-torch                  PyTorch gives the same with the exported models (a few GB of packages)
 #   make bench                       how long training steps, inference and signal processing take
 #   make bench-peers                 the same in turns with PyTorch and librosa (PEER_FLAGS="--device cuda --compile")
@@ -41,7 +42,7 @@ OUT = $(call path,$(RUN)/out)
 TRAIN = $(FEATURES)/train $(FEATURES)/test --device $(DEVICE) --preset $(PRESET)
 MODELS = --vae $(VAE) --inverter $(INVERTER) --device $(DEVICE) --png
 
-.PHONY: demo build corpus features vae inverter synth test torture test-peers test-page test-torch smoke lint check-cuda bench bench-peers bench-extract bench-sound gpu-bundle clean
+.PHONY: demo build corpus features vae inverter synth test torture test-peers test-page screenshots test-torch smoke lint check-cuda bench bench-peers bench-extract bench-sound gpu-bundle clean
 # Stages run in the order in which they are named, also under `make -j`; cargo and the programs use all cores by themselves.
 .NOTPARALLEL:
 
@@ -119,6 +120,14 @@ test-page: smoke
 	$(CARGO) test --test it explorer::
 	work/venv-page/bin/python scripts/check_explorer.py $(or $(CARGO_TARGET_DIR),target)/tmp/explorer --shots work/page/screenshots/explorer \
 	    --synth $(BIN_DEV)/synth
+
+# The README's pictures, of the demo's VAE. The numbers that the README gives of it are the report's.
+screenshots: demo
+	test -x /usr/bin/chromium || (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core)
+	test -x work/venv-page/bin/python || python3 -m venv work/venv-page
+	work/venv-page/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-page.txt
+	$(BIN)/evaluate report work/demo/vae --inverter work/demo/inverter -o work/demo/report.html
+	work/venv-page/bin/python scripts/screenshots.py work/demo/report.html docs
 
 # A recurrent VAE and a moving average beside the models of the demo; PyTorch in the environment of `bench-peers`.
 test-torch: smoke

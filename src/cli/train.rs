@@ -68,7 +68,7 @@ pub struct TrainFlags {
     /// Newest checkpoints kept, beside the one of the least test loss.
     #[arg(long, default_value_t = 3, value_name = "N")]
     pub keep: usize,
-    /// Keep LOGDIR/report.html, the page of `evaluate report`, up to date: at saves, in a twentieth of the time at most, and at the
+    /// Keep LOGDIR/report.html, the page of `evaluate report`, up to date: at saves, in a fiftieth of the time at most, and at the
     /// end. Open in a browser, it follows the run.
     #[arg(long)]
     pub report: bool,
@@ -298,9 +298,9 @@ impl Page {
         Self { run: run.to_path_buf(), device: device.clone(), last: None }
     }
 
-    /// Shows a checkpoint, once there is an evaluation to show and the last page was no longer than a twentieth of the time since.
+    /// Shows a checkpoint, once there is an evaluation to show and the last page took no longer than a fiftieth of the time since.
     fn follow(&mut self, about: &About) {
-        if about.best.is_some() && self.last.is_none_or(|(done, took)| done.elapsed() >= 20 * took) {
+        if about.best.is_some() && self.last.is_none_or(|(done, took)| done.elapsed() >= 50 * took) {
             self.write(true);
         }
     }
