@@ -18,7 +18,7 @@ use vae_workshop::dsp::stft::PadMode;
 use vae_workshop::dsp::trim::is_silent;
 use vae_workshop::features::corpus::{Item, Plan, PlanOptions, SplitBy, key, plan};
 use vae_workshop::features::manifest::{Manifest, Outcome, Settings, Stamp};
-use vae_workshop::features::{Contents, FeatureConfig, FeatureExtractor, FeatureFile, Features};
+use vae_workshop::features::{Contents, FeatureConfig, FeatureExtractor, FeatureFile, Features, RatePreset};
 use vae_workshop::{Error, Result, cli};
 
 /// Longest name of a file on common systems, in bytes.
@@ -92,24 +92,27 @@ struct Args {
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
 
-    /// Sample rate the sound is brought to, in Hz
-    #[arg(long, alias = "sample_rate", default_value_t = 16_000, help_heading = "Features")]
-    sample_rate: u32,
-    /// Samples from one frame to the next
-    #[arg(long, alias = "hop_size", default_value_t = 160, help_heading = "Features")]
-    hop_size: usize,
-    /// Samples per Fourier transform
-    #[arg(long, alias = "n_fft", default_value_t = 1024, help_heading = "Features")]
-    n_fft: usize,
-    /// Mel bands
-    #[arg(long, alias = "n_filterbank", default_value_t = 80, help_heading = "Features")]
-    n_filterbank: usize,
+    /// Rate, hop, transform and bands that belong together: 8k, 16k, 22k, 24k or 44k; single flags override
+    #[arg(long, value_name = "RATE", default_value = "16k", help_heading = "Features")]
+    preset: RatePreset,
+    /// Sample rate the sound is brought to, in Hz [default: 16000; 8k: 8000, 22k: 22050, 24k: 24000, 44k: 44100]
+    #[arg(long, alias = "sample_rate", help_heading = "Features")]
+    sample_rate: Option<u32>,
+    /// Samples from one frame to the next [default: 160; 8k: 80, 22k: 220, 24k: 240, 44k: 441]
+    #[arg(long, alias = "hop_size", help_heading = "Features")]
+    hop_size: Option<usize>,
+    /// Samples per Fourier transform [default: 1024; 8k: 512, 44k: 2048]
+    #[arg(long, alias = "n_fft", help_heading = "Features")]
+    n_fft: Option<usize>,
+    /// Mel bands [default: 80; 8k: 40, 44k: 96]
+    #[arg(long, alias = "n_filterbank", help_heading = "Features")]
+    n_filterbank: Option<usize>,
     /// Lowest frequency of the mel bands, in Hz
     #[arg(long, alias = "f_min", default_value_t = 125.0, help_heading = "Features")]
     f_min: f64,
-    /// Highest frequency of the mel bands, in Hz
-    #[arg(long, alias = "f_max", default_value_t = 7600.0, help_heading = "Features")]
-    f_max: f64,
+    /// Highest frequency of the mel bands, in Hz [default: 7600; 8k: 3800, 22k: 10500, 24k: 11400, 44k: 16000]
+    #[arg(long, alias = "f_max", help_heading = "Features")]
+    f_max: Option<f64>,
     /// Pre-emphasis coefficient; 0 for none
     #[arg(long, default_value_t = 0.97, help_heading = "Features")]
     preemphasis: f64,
@@ -155,18 +158,19 @@ impl Args {
     }
 
     fn config(&self) -> FeatureConfig {
+        let preset = FeatureConfig::of_rate(self.preset);
         FeatureConfig {
-            sample_rate: self.sample_rate,
-            hop_size: self.hop_size,
-            n_fft: self.n_fft,
-            n_filterbank: self.n_filterbank,
+            sample_rate: self.sample_rate.unwrap_or(preset.sample_rate),
+            hop_size: self.hop_size.unwrap_or(preset.hop_size),
+            n_fft: self.n_fft.unwrap_or(preset.n_fft),
+            n_filterbank: self.n_filterbank.unwrap_or(preset.n_filterbank),
             preemphasis: self.preemphasis,
             clip_before_log: self.clip_before_log,
             trim_silence_db: (!self.no_trim).then_some(self.trim_silence_db),
             normalize: !self.no_normalize,
             pad_mode: self.pad_mode,
             f_min: self.f_min,
-            f_max: self.f_max,
+            f_max: self.f_max.unwrap_or(preset.f_max),
         }
     }
 }

@@ -8,7 +8,7 @@ mod frames;
 pub mod manifest;
 pub(crate) mod npy;
 
-pub use config::FeatureConfig;
+pub use config::{FeatureConfig, RatePreset};
 pub use extract::FeatureExtractor;
 pub(crate) use file::is_gain;
 pub use file::{FEATURE_SUFFIX, FeatureFile, is_features};

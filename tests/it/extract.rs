@@ -278,6 +278,34 @@ fn the_workshops_spellings_of_flags_work_and_reach_the_features() {
 }
 
 #[test]
+fn every_rates_preset_makes_features_that_train_and_sound_and_single_flags_override_it() {
+    let audio = recordings(&["train/one.wav", "test/two.wav"]);
+    let folder = TempDir::new().unwrap();
+    for (preset, rate, bands) in
+        [("8k", 8_000, 40), ("16k", 16_000, 80), ("22k", 22_050, 80), ("24k", 24_000, 80), ("44k", 44_100, 96)]
+    {
+        let [target, run, sound] = ["features", "run", "sound.wav"].map(|part| folder.path().join(preset).join(part));
+        succeed("extract-features", &[text(audio.path()), text(&target), "--preset", preset]);
+        let [train, test] = ["train/one.feat.npz", "test/two.feat.npz"].map(|name| target.join(name));
+        let meta = FeatureFile::read_meta(&train).unwrap();
+        assert_eq!((meta.config.sample_rate, meta.config.n_filterbank), (rate, bands));
+        let seconds = meta.config.hop_size as f64 / f64::from(rate);
+        assert!((seconds - 0.01).abs() < 3e-5 && meta.config.f_max < f64::from(rate) / 2.0);
+        let sets = [&train, &test].map(|file| file.parent().unwrap());
+        let small =
+            ["--preset", "tiny", "--batch-size", "2", "--steps", "1", "--segment-frames", "4", "--device", "cpu"];
+        succeed("train-vae", &[&[text(&run), text(sets[0]), text(sets[1])], &small[..]].concat());
+        succeed("synth", &["vocode", "--inverter", "none", "--iterations", "2", text(&test), text(&sound)]);
+        assert_eq!(Waveform::read(&sound).unwrap().sample_rate, rate);
+    }
+    let target = folder.path().join("other");
+    succeed("extract-features", &[text(audio.path()), text(&target), "--preset", "8k", "--n-filterbank", "48"]);
+    let config = FeatureFile::read_meta(&target.join("train/one.feat.npz")).unwrap().config;
+    assert_eq!((config.sample_rate, config.n_filterbank), (8_000, 48));
+    assert_eq!(run("extract-features", &[text(audio.path()), text(&target), "--preset", "32k"]).code, Some(2));
+}
+
+#[test]
 fn the_number_of_jobs_changes_nothing_in_the_files() {
     let audio = recordings(&["train/1.wav", "train/2.wav", "train/3.wav", "test/4.wav"]);
     let (one, many) = (TempDir::new().unwrap(), TempDir::new().unwrap());
