@@ -89,7 +89,11 @@ enum Command {
         #[arg(long)]
         overwrite: bool,
     },
-    /// Latents set or moved: the sound of IN with other codes.
+    /// Latents set or moved, or qualities asked for by name: the sound of IN with other codes.
+    ///
+    /// For --pitch, --loudness, --tilt and --voicing the codes move by what `evaluate latents --name` found: as little as does
+    /// it, and so that the others of the four stay as they are where that is possible. What came of it is measured and printed
+    /// beside what was asked, against the same sound without the move. Latents are set and added to after it.
     Edit(EditFlags),
     /// Sounds between A and B, from the reconstruction of the one to that of the other. Each is as long as its part of the
     /// way demands; codes are resampled in time.

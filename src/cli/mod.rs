@@ -3,11 +3,12 @@
 pub mod config;
 pub mod evaluate;
 pub mod interrupts;
+pub mod knobs;
 pub mod latents;
 pub mod log;
+pub mod meaning;
 mod memory;
 pub mod objective;
-pub mod meaning;
 pub mod optimizer;
 pub mod preview;
 pub mod synth;
