@@ -1,5 +1,6 @@
 //! What the binaries share: logging, progress, interruption and exit codes. The library below never prints.
 
+pub mod attribute;
 pub mod config;
 pub mod evaluate;
 pub mod interrupts;

@@ -2,9 +2,11 @@
 //!
 //! [`plan()`] says which input becomes which output, [`read_features`] takes audio or a feature file, [`VaeCodec`] encodes
 //! and decodes with a trained VAE, [`Codes`] is what lies between: drawn ([`PriorConfig`]), changed ([`Edit`]) or between
-//! those of two sounds ([`interpolate`], [`morph`]), or moved by what latents mean ([`Meanings`], [`steer()`]). [`Vocoder`]
-//! turns log-mels into sound with a trained inverter or without one, [`render`] writes that sound.
+//! those of two sounds ([`interpolate`], [`morph`]), or moved by what latents mean ([`Meanings`], [`steer()`]) or by what
+//! sets sounds apart ([`mean_code`]). [`Vocoder`] turns log-mels into sound with a trained inverter or without one,
+//! [`render`] writes that sound.
 
+mod attribute;
 mod blend;
 mod codec;
 mod codes;
@@ -20,6 +22,7 @@ mod render;
 mod steer;
 mod vocoder;
 
+pub use attribute::mean_code;
 pub use blend::band_correlation;
 pub use codec::VaeCodec;
 pub use codes::{Codes, CodesMeta};

@@ -1,4 +1,4 @@
-//! Latents with names: how codes move by what was found, and `evaluate latents --name`, `synth edit --pitch`.
+//! Latents with names: how codes move by what was found, and `evaluate latents --name`, `synth edit --pitch`, `synth attribute`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use vae_workshop::explorer::names_of;
 use vae_workshop::features::{FeatureConfig, FeatureExtractor};
 use vae_workshop::metrics::latents::ridge::Ridge;
 use vae_workshop::random;
-use vae_workshop::synth::{Quality, Slope, steer};
+use vae_workshop::synth::{Codes, Quality, Slope, steer};
 
 use crate::env::{fail, lasting_folder, succeed, text};
 use crate::pipeline::{files, runs};
@@ -349,6 +349,65 @@ fn what_cannot_be_asked_for_is_refused_in_one_line() {
     found["slopes"].as_array_mut().unwrap().remove(0);
     fs::write(&file, found.to_string()).unwrap();
     refused(&run, &["--pitch", "+2st"], "tell no pitch");
+}
+
+#[test]
+fn an_attribute_is_the_difference_of_two_means_as_often_as_is_asked() {
+    let named = named();
+    let folder = tempfile::tempdir().unwrap();
+    let [a, b, codes] = ["a", "b", "codes"].map(|name| folder.path().join(name));
+    for (index, file) in files(&named.features.join("test"), "npz").into_iter().take(7).enumerate() {
+        let into = if index < 3 { &a } else { &b };
+        fs::create_dir_all(into).unwrap();
+        fs::copy(&file, into.join(file.file_name().unwrap())).unwrap();
+    }
+    let (plain, _) = named.make("reconstruct", &[], folder.path());
+    let (same, said) = named.make("attribute", &["--from", text(&a), "--to", text(&a)], folder.path());
+    assert!(plain == same && said.contains("0.00 apart"), "{said}");
+    let ends = ["--from", text(&a), "--to", text(&b)];
+    let (none, _) = named.make("attribute", &[&ends[..], &["--amount", "0"]].concat(), folder.path());
+    assert!(plain == none);
+    // The same by hand, with codes files.
+    let encode = |input: &Path, name: &str| {
+        let out = codes.join(name);
+        succeed("synth", &["encode", "--device", "cpu", "--vae", text(&named.vae), text(input), text(&out)]);
+        out
+    };
+    let mean = |sounds: &Path, name: &str| {
+        let all: Vec<Codes> =
+            files(&encode(sounds, name), "npz").iter().map(|file| Codes::read(file).unwrap()).collect();
+        let rows: Vec<_> = all.iter().map(|codes| codes.mean.mapv(f64::from)).collect();
+        let views: Vec<_> = rows.iter().map(|rows| rows.view()).collect();
+        concatenate(Axis(0), &views).unwrap().mean_axis(Axis(0)).unwrap()
+    };
+    let way = mean(&b, "b") - mean(&a, "a");
+    let mut sounds = vec![plain];
+    for amount in ["-1.5", "2"] {
+        let by = way.mapv(|by| (by * amount.parse::<f64>().unwrap()) as f32);
+        let file = encode(&named.input(), "input.npz");
+        let mut moved = Codes::read(&file).unwrap();
+        moved.mean += &by;
+        moved.write(&file).unwrap();
+        let wanted = folder.path().join("wanted.wav");
+        let flags = ["decode", "--device", "cpu", "--iterations", "5", "--vae", text(&named.vae)];
+        succeed("synth", &[&flags[..], &[text(&file), text(&wanted)]].concat());
+        let (made, said) = named.make("attribute", &[&ends[..], &["--amount", amount]].concat(), folder.path());
+        let apart = way.dot(&way).sqrt();
+        assert!(said.contains(&format!("the mean codes are {apart:.2} apart")), "{said}");
+        assert!(fs::read(&wanted).unwrap() == made && !sounds.contains(&made), "{amount}");
+        sounds.push(made);
+    }
+    let (input, out) = (named.input(), folder.path().join("none.wav"));
+    let refused = |more: &[&str], wanted: &str| {
+        let first = ["attribute", "--device", "cpu", "--vae", text(&named.vae)];
+        let said = fail("synth", &[&first[..], more, &[text(&input), text(&out)]].concat());
+        assert!(said.contains(wanted) && said.lines().count() == 1 && !out.exists(), "{wanted}: {said}");
+    };
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    refused(&["--from", text(&empty), "--to", text(&b)], "empty: holds no .wav");
+    refused(&["--from", text(&a), "--to", text(&folder.path().join("gone"))], "gone: No such file");
+    refused(&[&ends[..], &["--amount", "1000"]].concat(), "--amount 1000");
 }
 
 /// A folder with what is in it.
