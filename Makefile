@@ -14,6 +14,8 @@
 #   make bench-peers                 the same in turns with PyTorch and librosa (PEER_FLAGS="--device cuda --compile")
 #   make bench-extract AUDIO=DIR     feature extraction as a whole command beside librosa (TARGET_FLAGS="--target DIR" says where to)
 #   make bench-sound AUDIO=DIR       what every chain from spectrum to sound loses: LSD, MCD, PESQ, ESTOI (the runs in RUN, if any)
+#   make bench-latents               what each objective makes of latents, against known factors; goes on where it was interrupted
+#                                    (SEEDS=3, STEPS=4000, SEGMENTS=10000, GRID=LEVELS, FULL=1 for the default network)
 #   make gpu-bundle                  programs for scripts/gpu-check, to take to a machine with a GPU and nothing else
 
 # A path as one word for the shell, whatever is in its name.
@@ -42,7 +44,8 @@ OUT = $(call path,$(RUN)/out)
 TRAIN = $(FEATURES)/train $(FEATURES)/test --device $(DEVICE) --preset $(PRESET)
 MODELS = --vae $(VAE) --inverter $(INVERTER) --device $(DEVICE) --png
 
-.PHONY: demo build corpus features vae inverter synth test torture test-peers test-page screenshots test-torch smoke lint check-cuda bench bench-peers bench-extract bench-sound gpu-bundle clean
+.PHONY: demo build corpus features vae inverter synth test torture test-peers test-page screenshots test-torch smoke lint check-cuda bench bench-peers \
+    bench-extract bench-sound bench-latents gpu-bundle clean
 # Stages run in the order in which they are named, also under `make -j`; cargo and the programs use all cores by themselves.
 .NOTPARALLEL:
 
@@ -164,6 +167,14 @@ bench-sound: build $(CORPUS)
 	work/venv-sound/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements.txt
 	work/venv-sound/bin/python scripts/bench_sound.py --bin $(BIN) --work $(call path,$(RUN)/sound) --device $(DEVICE) \
 	    --json $(call path,$(RUN)/sound.json) --run $(call path,$(RUN)) $(SOUND_FLAGS) $(call path,$(AUDIO))
+
+# One and a half hours on two quiet cores. Other settings need another LATENTS.
+LATENTS ?= work/latents
+SEEDS ?= 3
+SEGMENTS ?= 10000
+bench-latents: build
+	python3 scripts/bench_latents.py --bin $(BIN) --work $(call path,$(LATENTS)) --device $(DEVICE) --seeds $(SEEDS) \
+	    --steps $(or $(STEPS),4000) --segments $(SEGMENTS) $(if $(GRID),--grid $(GRID)) $(if $(FULL),--full)
 
 BUNDLE = work/gpu-bundle
 BUNDLE_FEATURES ?= --features cuda

@@ -1,4 +1,4 @@
-//! `synth COMMAND`: reconstruct, vocode, sample, traverse, edit, interpolate, morph, encode, decode, predict, export, inspect.
+//! `synth COMMAND`: reconstruct, vocode, sample, traverse, edit, attribute, interpolate, morph, encode, decode, predict, export, inspect.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ndarray::{Array2, ArrayView2};
 use vae_workshop::cli;
+use vae_workshop::cli::attribute::AttributeFlags;
 use vae_workshop::cli::latents::{EditFlags, InterpolateFlags, MorphFlags, require_latent};
 use vae_workshop::cli::synth::{Made, PathFlags, SoundFlags, Studio, VaeFlag, for_each};
 use vae_workshop::cli::train::DeviceFlags;
@@ -89,8 +90,14 @@ enum Command {
         #[arg(long)]
         overwrite: bool,
     },
-    /// Latents set or moved: the sound of IN with other codes.
+    /// Latents set or moved, or qualities asked for by name: the sound of IN with other codes.
+    ///
+    /// For --pitch, --loudness, --tilt and --voicing the codes move by what `evaluate latents --name` found: as little as does
+    /// it, and so that the others of the four stay as they are where that is possible. What came of it is measured and printed
+    /// beside what was asked, against the same sound without the move. Latents are set and added to after it.
     Edit(EditFlags),
+    /// What sets the sounds of one folder apart from those of another, given to IN: the difference of their mean codes.
+    Attribute(AttributeFlags),
     /// Sounds between A and B, from the reconstruction of the one to that of the other. Each is as long as its part of the
     /// way demands; codes are resampled in time.
     Interpolate(InterpolateFlags),
@@ -158,6 +165,7 @@ fn run(command: Command) -> Result<ExitCode> {
             traverse(&vae, &sound, latent, &values(&range, steps)?, &paths)
         }
         Command::Edit(edit) => edit.run(),
+        Command::Attribute(attribute) => attribute.run(),
         Command::Interpolate(interpolate) => interpolate.run(),
         Command::Morph(morph) => morph.run(),
         Command::Encode { vae, compute, paths } => encode(&vae, &compute, &paths),

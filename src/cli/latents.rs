@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::knobs::{KnobFlags, Knobs};
 use super::synth::{PathFlags, SoundFlags, Studio, VaeFlag, for_each};
 use super::{require_within, say};
 use crate::synth::{
-    Change, Codes, Edit, Item, Method, Outputs, Shape, Source, interpolate, morph, plan_together, read_features,
+    Change, Codes, Edit, Item, Method, Outputs, Quality, Shape, Source, interpolate, morph, plan_together,
+    read_features,
 };
 use crate::{Error, Result};
 
@@ -26,6 +28,8 @@ pub struct EditFlags {
     #[arg(long, value_name = "K=VALUE")]
     add: Vec<String>,
     #[command(flatten)]
+    knobs: KnobFlags,
+    #[command(flatten)]
     paths: PathFlags,
 }
 
@@ -36,29 +40,39 @@ impl EditFlags {
     /// If a flag, a model or an only input cannot be used.
     pub fn run(&self) -> Result<ExitCode> {
         self.sound.validate()?;
-        let edits = self.edits()?;
+        let (edits, asked) = (self.edits()?, self.knobs.asked()?);
+        if edits.is_empty() && asked.is_empty() {
+            let message =
+                "nothing to change: give --set K=VALUE, --add K=VALUE, or --pitch, --loudness, --tilt, --voicing";
+            return Err(Error::Config(message.into()));
+        }
+        if self.sound.peak.is_some() && asked.iter().any(|(quality, _)| *quality == Quality::Loudness) {
+            return Err(Error::Config("--peak sets the level that --loudness moves: leave one of them out".into()));
+        }
         let plan = self.paths.plan(Shape::File("wav"), self.sound.png)?;
         let studio = Studio::open(&self.sound, &self.vae)?;
         for edit in &edits {
             require_latent(flag(edit.change), edit.latent, studio.codec.latents())?;
         }
+        let knobs = if asked.is_empty() { None } else { Some(Knobs::of(&studio.codec, asked)?) };
+        let edit = |codes: &mut Codes| edits.iter().for_each(|edit| edit.apply(codes));
         for_each(&plan, |Item { input, output }| {
             let (source, mut codes) = encoded(&studio, input)?;
-            edits.iter().for_each(|edit| edit.apply(&mut codes));
+            let mut without = codes.clone();
+            knobs.iter().for_each(|knobs| knobs.turn(&mut codes));
+            edit(&mut codes); // last: a latent that is set keeps its value
             studio.make(&codes, &[source.logmel.view()], input, output)?;
             say(output.display());
-            Ok(())
+            edit(&mut without);
+            knobs.as_ref().map_or(Ok(()), |knobs| knobs.report(&studio, &without, output))
         })
     }
 
-    /// What `--set` and `--add` say: at least one thing, and one of each latent.
+    /// What `--set` and `--add` say: one thing of each latent.
     fn edits(&self) -> Result<Vec<Edit>> {
         let set = self.set.iter().map(|text| parse(text, "--set", Change::Set));
         let add = self.add.iter().map(|text| parse(text, "--add", Change::Add));
         let edits: Vec<Edit> = set.chain(add).collect::<Result<_>>()?;
-        if edits.is_empty() {
-            return Err(Error::Config("nothing to change: give --set K=VALUE or --add K=VALUE".into()));
-        }
         for (index, edit) in edits.iter().enumerate() {
             if let Some(other) = edits[..index].iter().find(|other| other.latent == edit.latent) {
                 let (one, two) = (flag(other.change), flag(edit.change));

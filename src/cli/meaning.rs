@@ -12,6 +12,7 @@ use super::synth::VaeFlag;
 use super::train::DeviceFlags;
 use super::{require_within, say};
 use crate::data::FeatureSet;
+use crate::metrics::latents::naming::meanings;
 use crate::metrics::latents::scores::FactorScores;
 use crate::metrics::latents::table::FactorTable;
 use crate::metrics::latents::{Agreement, LatentReport, agreement, measure};
@@ -43,6 +44,10 @@ pub struct LatentsFlags {
     /// Also write the codes and factors that were measured, for numpy.
     #[arg(long, value_name = "FILE.npz")]
     pub codes: Option<PathBuf>,
+    /// Also write what was found into the run as latents.json: names of latents, and what `synth edit --pitch` and the like
+    /// move by. Of the checkpoint that is measured, in place of what was there.
+    #[arg(long)]
+    pub name: bool,
     /// Also write JSON; `-` prints it in place of the table.
     #[arg(long, value_name = "FILE|-")]
     pub json: Option<PathBuf>,
@@ -82,7 +87,18 @@ pub fn latents(flags: &LatentsFlags) -> Result<ExitCode> {
     let table = table.as_ref().map(|(path, table)| (*path, table));
     let measured = measure(&codec, &set, table, flags.samples, flags.seed)?;
     flags.codes.as_deref().map_or(Ok(()), |path| measured.write_codes(path))?;
-    deliver(&measured.report, flags.json.as_deref(), || print(&measured.report))?;
+    let named = if flags.name {
+        let found = meanings(&codec, &set, &measured)?;
+        Some((found.write(codec.checkpoint())?, found))
+    } else {
+        None
+    };
+    deliver(&measured.report, flags.json.as_deref(), || {
+        print(&measured.report);
+        if let Some((path, found)) = &named {
+            say(format_args!("\n{}:\n{}", path.display(), found.lines().join("\n")));
+        }
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

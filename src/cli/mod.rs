@@ -1,8 +1,10 @@
 //! What the binaries share: logging, progress, interruption and exit codes. The library below never prints.
 
+pub mod attribute;
 pub mod config;
 pub mod evaluate;
 pub mod interrupts;
+pub mod knobs;
 pub mod latents;
 pub mod log;
 pub mod meaning;

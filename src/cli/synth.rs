@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::train::DeviceFlags;
 use super::{complain, require_within, status};
+use crate::audio::Waveform;
 use crate::dsp::phase::{Phase, PhaseConfig};
 use crate::synth::{Codes, Item, Outputs, Plan, Shape, VaeCodec, Vocoder, VocoderConfig, draw_beside, plan, render};
 use crate::{Error, Result};
@@ -157,6 +158,14 @@ impl Studio {
     pub fn open(sound: &SoundFlags, vae: &VaeFlag) -> Result<Self> {
         let (codec, vocoder) = sound.open_with(vae)?;
         Ok(Self { codec, vocoder, png: sound.png })
+    }
+
+    /// The sound of codes, as [`make`](Self::make) writes it.
+    ///
+    /// # Errors
+    /// If the codes are of another model or have no sound.
+    pub fn sound(&self, codes: &Codes) -> Result<Waveform> {
+        self.vocoder.sound(self.codec.decode(codes)?.view(), codes.meta.gain)
     }
 
     /// Writes the sound of codes to `output` and, if asked for, a picture with `above` on top. `source` is what an error is

@@ -7,6 +7,7 @@
 //! `player.js` (what is played), `explorer.js` (what is seen). `scripts/check_explorer.py` holds the numbers of a page in a
 //! browser against the command line's.
 
+mod names;
 mod weights;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use names::names_of;
 pub use weights::{pack, rounded};
 
 use crate::report::Fragment;

@@ -91,7 +91,7 @@ fn explorer_of(run: &Run) -> Result<Option<Fragment>> {
     if !run.is_vae() || sounds.is_empty() {
         return Ok(None);
     }
-    explorer::fragment(&run.path, &sounds, &[]).map(Some)
+    explorer::fragment(&run.path, &sounds, &explorer::names_of(&run.path)).map(Some)
 }
 
 /// The section of one run.

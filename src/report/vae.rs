@@ -86,8 +86,22 @@ pub(super) fn latents(run: &Run, id: &str) -> Section {
         &format!("KL divergence of each latent; {} has the most, {:.3} nats", shown[0].0, shown[0].1),
         &shown,
     );
-    let body = format!("{}<figure class=\"card bars\">{svg}</figure>\n", paragraph(text));
+    let body = format!("{}<figure class=\"card bars\">{svg}</figure>\n{}", paragraph(text), meanings(run));
     Section::new(format!("{id}-latents"), "Latents", body)
+}
+
+/// What the latents were found to mean, if anybody looked.
+fn meanings(run: &Run) -> String {
+    match VaeCodec::open(&run.path, &Device::flex()).and_then(|codec| codec.meanings()) {
+        Ok(Some(found)) => {
+            let lines: String = found.lines().iter().map(|line| format!("<li>{}</li>\n", escape(line))).collect();
+            format!(
+                "<h4 class=\"name\">What they mean, as <code>evaluate latents --name</code> found it</h4>\n<ul>\n{lines}</ul>\n"
+            )
+        }
+        Ok(None) => String::new(),
+        Err(error) => format!("<p class=\"note\">{}</p>\n", escape(error)),
+    }
 }
 
 impl<'a> Studio<'a> {

@@ -8,11 +8,12 @@ use sha2::{Digest, Sha256};
 
 use super::blend::CrossFade;
 use super::codes::{Codes, CodesMeta};
+use super::named::Meanings;
 use super::prior::PriorConfig;
 use crate::data::cut_segments;
 use crate::features::FeatureConfig;
 use crate::models::{Vae, VaeConfig};
-use crate::run::{About, Checkpoint, load_parameters, values};
+use crate::run::{About, Checkpoint, NamedTensors, load_parameters, values};
 use crate::{Error, Result, random};
 
 /// Segments computed at once, so that memory for them does not grow with the sound.
@@ -21,6 +22,7 @@ const BATCH: usize = 256;
 /// A trained VAE with the statistics and the feature configuration of its run.
 pub struct VaeCodec {
     path: PathBuf,
+    checkpoint: PathBuf,
     model: Vae,
     config: VaeConfig,
     about: About,
@@ -38,13 +40,13 @@ impl VaeCodec {
         let config = checkpoint.require("VAE")?.vae().expect("the kind was checked");
         config.validate()?;
         let model = load_parameters(config.init(0, device), &tensors, &checkpoint.model_path())?;
-        let fingerprint = Sha256::digest(tensors.to_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self {
             path: dir.to_path_buf(),
             model,
             config,
             about: checkpoint.about,
-            fingerprint,
+            checkpoint: checkpoint.path,
+            fingerprint: fingerprint(&tensors),
             device: device.clone(),
         })
     }
@@ -52,6 +54,19 @@ impl VaeCodec {
     /// Where the run is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The checkpoint folder that was opened.
+    pub fn checkpoint(&self) -> &Path {
+        &self.checkpoint
+    }
+
+    /// What its latents were found to mean, `None` if nobody looked.
+    ///
+    /// # Errors
+    /// As [`Meanings::read`].
+    pub fn meanings(&self) -> Result<Option<Meanings>> {
+        Meanings::read(&self.checkpoint, &self.fingerprint, self.latents())
     }
 
     /// The features the VAE was trained on.
@@ -173,4 +188,9 @@ impl VaeCodec {
             features: self.features().clone(),
         }
     }
+}
+
+/// SHA-256 of a model's parameters, in hexadecimal.
+pub(super) fn fingerprint(tensors: &NamedTensors) -> String {
+    Sha256::digest(tensors.to_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use super::codec::fingerprint;
 use super::codes::Codes;
+use super::named::Meanings;
 use crate::Result;
 use crate::features::{FeatureFile, is_features};
 use crate::run::Checkpoint;
@@ -30,6 +32,14 @@ pub fn describe(path: &Path) -> Result<String> {
         }
         line("values", &parameters);
         line("trained on", &format!("{} files, {} frames", about.config.data.files, about.config.data.frames));
+        if let Some(config) = about.config.model.vae() {
+            match Meanings::read(&checkpoint.path, &fingerprint(&tensors), config.latents()) {
+                Ok(found) => {
+                    found.iter().flat_map(Meanings::lines).for_each(|found| line("latents", &found));
+                }
+                Err(error) => line("latents", &error),
+            }
+        }
         line("written by", &format!("vae-workshop {}", about.version));
         text.push_str(&serde_json::to_string_pretty(&about.config).expect("a configuration is plain data"));
         text.push('\n');

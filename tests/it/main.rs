@@ -19,6 +19,7 @@ mod measures;
 mod metrics;
 mod models;
 mod mutants;
+mod named;
 mod objectives;
 mod optimizer;
 mod outputs;

@@ -6,6 +6,7 @@
 
 use ndarray::{Array2, ArrayView2, Axis};
 
+use super::cholesky::root;
 use super::information::{binned, mutual_information};
 
 /// A latent is active if its mean divergence from the prior is above this, in nats: the trainer's threshold.
@@ -31,7 +32,7 @@ pub fn total_correlation(codes: ArrayView2<f64>) -> Option<f64> {
     let covariance = centred.t().dot(&centred);
     let scale = covariance.diag().mapv(f64::sqrt);
     let correlation = Array2::from_shape_fn(covariance.dim(), |(i, j)| covariance[[i, j]] / (scale[i] * scale[j]));
-    Some(-0.5 * log_determinant(&correlation)?)
+    Some(-root(correlation.view())?.diag().mapv(f64::ln).sum())
 }
 
 /// Mean mutual information of two latents, in nats, over all pairs; `None` of fewer than two latents.
@@ -42,25 +43,4 @@ pub fn mean_pairwise_information(codes: ArrayView2<f64>) -> Option<f64> {
     let latents: Vec<Vec<usize>> = codes.columns().into_iter().map(binned).collect();
     let pairs = (0..latents.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
     crate::metrics::mean(pairs.map(|(one, other)| mutual_information(&latents[one], &latents[other])))
-}
-
-/// By Cholesky's decomposition; `None` if the matrix is not positive definite.
-fn log_determinant(matrix: &Array2<f64>) -> Option<f64> {
-    let count = matrix.nrows();
-    let mut root = Array2::<f64>::zeros(matrix.dim());
-    let mut sum = 0.0;
-    for i in 0..count {
-        for j in 0..=i {
-            let rest = matrix[[i, j]] - (0..j).map(|k| root[[i, k]] * root[[j, k]]).sum::<f64>();
-            if i != j {
-                root[[i, j]] = rest / root[[j, j]];
-            } else if rest > 1e-12 {
-                root[[i, i]] = rest.sqrt();
-                sum += rest.ln();
-            } else {
-                return None;
-            }
-        }
-    }
-    Some(sum)
 }

@@ -1,5 +1,6 @@
 //! Factors that are heard rather than known: what can be measured of each segment where nobody wrote down the truth.
 
+use std::f64::consts::LN_10;
 use std::path::Path;
 
 use ndarray::{Array1, Array2, ArrayView2, s};
@@ -7,11 +8,13 @@ use rayon::prelude::*;
 
 use super::encode::Encoded;
 use super::scores::Factors;
+use super::udr::median;
 use crate::Result;
+use crate::audio::Waveform;
 use crate::data::FeatureSet;
 use crate::dsp::emphasis::de_emphasis;
 use crate::dsp::mel::{hz_to_mel, mel_to_hz};
-use crate::features::{FeatureConfig, FeatureFile};
+use crate::features::{Contents, FeatureConfig, FeatureExtractor, FeatureFile};
 use crate::metrics::mean;
 use crate::metrics::pitch::PitchTracker;
 
@@ -54,6 +57,28 @@ pub fn heard(set: &FeatureSet, encoded: &Encoded) -> Result<Factors> {
     let first = if tracker.is_some() { 0 } else { 2 };
     let values = Array2::from_shape_fn((rows.len(), HEARD.len() - first), |(row, column)| rows[row][first + column]);
     Ok(Factors { names: HEARD[first..].iter().map(|name| name.to_string()).collect(), values })
+}
+
+/// Of a whole sound, in units of [`Quality::ALL`](crate::synth::Quality::ALL): pitch in semitones above 1 Hz (the median over frames with a voice),
+/// loudness in decibels, tilt in decibels an octave, the share of frames with a voice; power as in the features that `config`
+/// makes of the samples as they are.
+///
+/// # Errors
+/// If the sound is empty, or too loud for f32 spectra.
+pub fn of_sound(sound: &Waveform, config: &FeatureConfig) -> Result<[Option<f64>; 4]> {
+    let as_is = FeatureConfig { trim_silence_db: None, normalize: false, ..config.clone() };
+    let logmel = FeatureExtractor::new(as_is)?.extract_contents(sound, Contents::LOGMEL)?.logmel;
+    let [energy, tilt, _] = of_spectra(logmel.view(), config);
+    let [mut pitch, mut voicing] = [None; 2];
+    if sound.sample_rate >= LEAST_RATE {
+        let hop = config.hop_size * sound.sample_rate as usize / config.sample_rate as usize;
+        let samples: Vec<f64> = sound.samples.iter().map(|&sample| f64::from(sample)).collect();
+        let frames = PitchTracker::new(sound.sample_rate, hop.max(1)).track(&samples);
+        let voiced: Vec<f64> = frames.iter().flatten().map(|hz| 12.0 * hz.log2()).collect();
+        voicing = Some(voiced.len() as f64 / frames.len() as f64);
+        pitch = median(voiced);
+    }
+    Ok([pitch, Some(10.0 * energy / LN_10), Some(tilt), voicing])
 }
 
 type Heard = (Array2<f32>, Option<Vec<Option<f64>>>);

@@ -1,10 +1,12 @@
 //! What latents mean: what `evaluate latents` and `evaluate udr` print.
 //!
 //! [`measure`] encodes a folder ([`encode`]) and measures the codes by themselves ([`density`]) and against factors
-//! ([`scores`]): the true ones of a table ([`table`]), or, without one, what can be heard ([`mod@heard`]). Codes are posterior
-//! means; segments those that the trainer tests on. [`agreement`] compares runs ([`udr`]). The definitions are
-//! disentanglement_lib's where it has them, and `scripts/check_latents.py` computes them anew.
+//! ([`scores`]): the true ones of a table ([`table`]), or, without one, what can be heard ([`mod@heard`]). Codes are
+//! posterior means; segments those that the trainer tests on. [`naming`] makes names of it, [`agreement`] compares runs
+//! ([`udr`]). The definitions are disentanglement_lib's where it has them, and `scripts/check_latents.py` computes them
+//! anew.
 
+pub mod cholesky;
 pub mod dci;
 pub mod density;
 pub mod encode;
@@ -12,6 +14,8 @@ pub mod fixed;
 pub mod heard;
 pub mod information;
 pub mod lasso;
+pub mod naming;
+pub mod ridge;
 pub mod scores;
 pub mod table;
 pub mod udr;
