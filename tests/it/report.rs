@@ -63,7 +63,9 @@ fn the_page_of_a_vae_has_curves_latents_and_sounds() {
     let (_, vae, inverter) = runs();
     let html = page(&[vae], &["--inverter", text(inverter)]);
     assert_self_contained(&html);
-    let headings = between(&html, "<h3>", "</h3>");
+    let (run, explorer) = html.split_once("<section class=\"explorer\"").unwrap();
+    assert!(explorer.contains("id=\"explorer-data\"") && run.contains("<a href=\"#explorer-heading\">Explorer</a>"));
+    let headings = between(run, "<h3>", "</h3>");
     let wanted = [
         "How it learned",
         "What the loss is made of",
@@ -76,7 +78,7 @@ fn the_page_of_a_vae_has_curves_latents_and_sounds() {
     assert_eq!(headings, wanted);
     // Two test recordings of three clips, six latents at five values, four samples.
     assert_eq!(html.matches("<audio ").count(), 2 * 3 + 6 * 5 + 4);
-    assert_eq!(html.matches("<button ").count(), html.matches("<audio ").count());
+    assert_eq!(run.matches("<button ").count(), html.matches("<audio ").count());
     assert_eq!(html.matches("<img alt=\"Spectrogram: ").count(), html.matches("<audio ").count());
     let lines = fs::read_to_string(vae.join("metrics.jsonl")).unwrap();
     let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
