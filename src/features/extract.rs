@@ -72,6 +72,7 @@ impl FeatureExtractor {
         drop(resampled);
 
         let emphasised = pre_emphasis(&sound, self.config.preemphasis);
+        drop(sound);
         let (logspec, logmel) = self.log_spectra(&emphasised, contents);
         let bands = BandSums::of(&logmel);
         if !bands.finite || logspec.iter().any(|x| !x.is_finite()) {
