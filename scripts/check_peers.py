@@ -10,9 +10,15 @@ import subprocess
 import sys
 import wave
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams.backend_context import Context
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -67,6 +73,26 @@ def check_histograms(run):
             assert found.bucket_limit[-1] == found.max and found.min <= found.sum / found.num <= found.max, (run, tag)
 
 
+def check_hyperparameters(folder, names):
+    """What TensorBoard's own tab shows of a folder of runs: each as a session with its settings, and the losses of both its parts."""
+    events = EventMultiplexer().AddRunsFromDirectory(str(folder))
+    events.Reload()
+    tab = Context(SimpleNamespace(data_provider=MultiplexerDataProvider(events, str(folder))))
+    sessions = tab.hparams_metadata(RequestContext(), "")
+    assert sorted(sessions) == sorted(names), sorted(sessions)
+    for name in names:
+        config = json.loads((sorted((folder / name).glob("step-*"))[-1] / "run.json").read_text())["config"]
+        (content,) = sessions[name].values()
+        told = metadata.parse_session_start_info_plugin_data(content).hparams
+        assert told["batch.size"].number_value == config["batch"]["size"], name
+        assert told["model.architecture"].string_value == config["model"]["architecture"], name
+    experiment = tab.experiment_from_metadata(RequestContext(), "", True, sessions, [])
+    shown = {info.name for info in experiment.hparam_infos}
+    assert {"optimizer.epsilon", "batch.size", "seed"} < shown and not any(name.startswith("data.") for name in shown), shown
+    metrics = {(info.name.group, info.name.tag) for info in experiment.metric_infos}
+    assert {("train", "loss/total"), ("test", "loss/total")} <= metrics, metrics
+
+
 def check_events(run):
     for part in ["train", "test"]:
         found = scalars(run / part)
@@ -99,6 +125,7 @@ def check_features(run):
 run = Path(sys.argv[1])
 check_events(run / "vae")
 check_events(run / "inverter")
+check_hyperparameters(run, ["vae", "inverter"])
 check_histograms(run / "vae")
 check_features(run)
 subprocess.run([sys.executable, REPOSITORY / "examples" / "read.py", run], check=True, stdout=subprocess.DEVNULL)

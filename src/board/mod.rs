@@ -1,12 +1,12 @@
 //! Event files for TensorBoard, and the same scalars as JSON ([`Metrics`]).
 //!
 //! An event file is a sequence of TFRecords, each an `Event` message in protocol-buffer encoding. Only what this crate logs is
-//! encoded: scalars, pictures, histograms, sounds, text, and where a session starts. No published crate for this is maintained.
-//! A run's configuration is text: the hyperparameters' tab wants a table of the experiment's values agreed on by all its runs.
+//! encoded: scalars, pictures, histograms, sounds, text, hyperparameters, and where a session starts. No published crate for this
+//! is maintained.
 //!
 //! # Reference
 //! `tensorflow/core/util/event.proto`, `summary.proto` and `lib/io/record_writer.h`; `_CheckForRestartAndMaybePurge` in
-//! TensorBoard's `event_accumulator.py`.
+//! TensorBoard's `event_accumulator.py`; `plugins/hparams/plugin_data.proto` and `google/protobuf/struct.proto`.
 
 mod metrics;
 
@@ -16,6 +16,8 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
 
 use crate::picture::Png;
 use crate::{Error, Result};
@@ -134,6 +136,50 @@ impl EventWriter {
         let mut metadata = Message::default();
         metadata.bytes(1, &plugin.0); // plugin_data
         self.value(step, tag, |value| {
+            value.bytes(8, &tensor.0);
+            value.bytes(9, &metadata.0);
+        })
+    }
+
+    /// Adds what a run was told, by name, for TensorBoard's tab of hyperparameters: numbers, texts and truth values as they are, null
+    /// left out, all else as JSON. Its metrics are the scalars of this folder's runs.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written.
+    pub fn hyperparameters<'a>(&mut self, values: impl IntoIterator<Item = (String, &'a Value)>) -> Result<()> {
+        let mut session = Message::default();
+        for (name, value) in values {
+            let mut told = Message::default();
+            match value {
+                Value::Null => continue,
+                Value::Number(number) => told.fixed64(2, number.as_f64().unwrap_or(f64::NAN).to_bits()),
+                Value::Bool(is) => {
+                    told.key(4, 0);
+                    told.varint(u64::from(*is));
+                }
+                Value::String(text) => told.bytes(3, text.as_bytes()),
+                other => told.bytes(3, other.to_string().as_bytes()),
+            }
+            let mut entry = Message::default();
+            entry.bytes(1, name.as_bytes());
+            entry.bytes(2, &told.0);
+            session.bytes(1, &entry.0); // hparams
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        session.fixed64(5, now.as_secs_f64().to_bits()); // start_time_secs
+        let mut content = Message::default();
+        content.bytes(3, &session.0); // session_start_info, of version 0
+        let mut plugin = Message::default();
+        plugin.bytes(1, b"hparams"); // plugin_name
+        plugin.bytes(2, &content.0);
+        let mut metadata = Message::default();
+        metadata.bytes(1, &plugin.0); // plugin_data
+        let mut tensor = Message::default();
+        tensor.key(1, 0);
+        tensor.varint(1); // dtype DT_FLOAT
+        tensor.bytes(2, &[]); // tensor_shape of a scalar
+        tensor.bytes(5, &[0; 4]); // float_val 0, which nobody reads
+        self.value(0, "_hparams_/session_start_info", |value| {
             value.bytes(8, &tensor.0);
             value.bytes(9, &metadata.0);
         })

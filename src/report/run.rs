@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::curves::Curves;
 use super::markup::{Section, duration, escape, number, table};
 use crate::data::FeatureSet;
-use crate::run::{About, Checkpoint, RunConfig};
+use crate::run::{About, Checkpoint, RunConfig, leaves};
 use crate::{Error, Result};
 
 /// A run that has saved at least one checkpoint.
@@ -61,9 +61,7 @@ impl Run {
 
     /// Its configuration as names with dots and values.
     pub(super) fn settings(&self) -> BTreeMap<String, String> {
-        let mut found = BTreeMap::new();
-        flatten("", &serde_json::to_value(&self.about.config).expect("a configuration is plain data"), &mut found);
-        found
+        told(&serde_json::to_value(&self.about.config).expect("a configuration is plain data"))
     }
 
     /// What the totals and the divergence are weighed with, of a VAE.
@@ -116,27 +114,15 @@ impl Run {
     }
 }
 
-/// Lists are one value: their parts mean nothing alone. A sum is told by its beginning.
-fn flatten(name: &str, value: &Value, found: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Object(parts) => {
-            for (key, value) in parts {
-                flatten(&if name.is_empty() { key.clone() } else { format!("{name}.{key}") }, value, found);
-            }
-        }
-        Value::Null => {
-            found.insert(name.into(), "none".into());
-        }
-        Value::String(text) if name.ends_with("hash") || name.ends_with("sha256") => {
-            found.insert(name.into(), text.chars().take(12).collect());
-        }
-        Value::String(text) => {
-            found.insert(name.into(), text.clone());
-        }
-        other => {
-            found.insert(name.into(), other.to_string());
-        }
-    }
+/// Values by their names, with dots, as text. A sum is told by its beginning.
+fn told(value: &Value) -> BTreeMap<String, String> {
+    let text = |name: &str, value: &Value| match value {
+        Value::Null => "none".into(),
+        Value::String(text) if name.ends_with("hash") || name.ends_with("sha256") => text.chars().take(12).collect(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    leaves(value).into_iter().map(|(name, value)| (name.clone(), text(&name, value))).collect()
 }
 
 /// The values of a TOML file as text; none if it is not there or is none.
@@ -193,10 +179,9 @@ mod tests {
 
     #[test]
     fn settings_have_their_place_in_their_names() {
-        let mut found = BTreeMap::new();
         let value =
             json!({ "a": { "b": 1.5, "list": [1, 2] }, "data": { "hash": "0123456789abcdef" }, "c": null, "d": "x" });
-        flatten("", &value, &mut found);
+        let found = told(&value);
         let wanted = [("a.b", "1.5"), ("a.list", "[1,2]"), ("c", "none"), ("d", "x"), ("data.hash", "0123456789ab")];
         assert!(found.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(wanted));
     }

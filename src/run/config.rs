@@ -344,6 +344,16 @@ impl RunConfig {
     }
 }
 
+/// The values below `value` that are no objects, each by its names with dots between them.
+pub(crate) fn leaves(value: &Value) -> Vec<(String, &Value)> {
+    let Value::Object(parts) = value else { return vec![(String::new(), value)] };
+    let below = |(key, part): (&String, _)| {
+        let join = |name: String| if name.is_empty() { key.clone() } else { format!("{key}.{name}") };
+        leaves(part).into_iter().map(|(name, value)| (join(name), value)).collect::<Vec<_>>()
+    };
+    parts.iter().flat_map(below).collect()
+}
+
 fn compare(name: &str, one: &Value, other: &Value, found: &mut Vec<String>) {
     if let (Value::Object(a), Value::Object(b)) = (one, other) {
         let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();

@@ -8,6 +8,7 @@ mod tensors;
 mod torch;
 
 pub use checkpoint::{About, Best, Checkpoint, Trouble};
+pub(crate) use config::leaves;
 pub use config::{
     AdamConfig, BatchConfig, BetaVae, Clipping, Decay, InputScale, InverterRecipe, KlForm, ModelConfig, Objective,
     Origin, RunConfig, Schedule,

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::audio::Waveform;
 use crate::board::{EventWriter, Metrics};
 use crate::picture::{PictureConfig, comparison_png};
-use crate::run::{RunConfig, RunDir};
+use crate::run::{RunConfig, RunDir, leaves};
 
 pub(super) struct Journal {
     train: EventWriter,
@@ -26,10 +26,16 @@ impl Journal {
         })
     }
 
-    /// Shows what makes the run what it is.
-    pub(super) fn configuration(&mut self, config: &RunConfig) -> Result<()> {
+    /// Shows what makes the run what it is: as text, and in the folder of both curves as hyperparameters.
+    pub(super) fn configuration(&mut self, run: &RunDir, config: &RunConfig) -> Result<()> {
         let json = serde_json::to_string_pretty(config).expect("a configuration is plain data");
-        self.train.text(0, "configuration", &format!("```json\n{json}\n```"))
+        self.train.text(0, "configuration", &format!("```json\n{json}\n```"))?;
+        let config = serde_json::to_value(config).expect("a configuration is plain data");
+        let about_data = ["features", "data", "test_data", "origin"];
+        let told = leaves(&config)
+            .into_iter()
+            .filter(|(name, _)| !about_data.contains(&name.split('.').next().unwrap_or_default()));
+        EventWriter::create(run.path(), 0)?.hyperparameters(told)
     }
 
     /// Notes training means and what the optimizer did, by name.
