@@ -37,7 +37,8 @@ struct Arguments {
     /// Give each continuous factor this many levels instead of any value in its range.
     #[arg(long, value_name = "LEVELS", requires = "factors")]
     grid: Option<usize>,
-    /// Give two factors this rank correlation, as in `f0,f1=0.6`; can be repeated. All others are independent.
+    /// Give two factors this rank correlation, as in `f0,f1=0.6`; can be repeated. All others are independent. Factors with levels
+    /// have it before their values are rounded to them.
     #[arg(long, value_name = "A,B=R", requires = "factors")]
     correlate: Vec<Correlation>,
     /// Part of each speaker's utterances, or of the segments, that goes to test/.

@@ -7,8 +7,9 @@ use clap::Args;
 
 use super::synth::{PathFlags, SoundFlags, Studio, VaeFlag, for_each};
 use super::{require_within, say};
-use crate::Result;
 use crate::synth::{Item, Shape, mean_code, read_features};
+use crate::walk::lies_inside;
+use crate::{Error, Result};
 
 /// The difference of two folders applied.
 #[derive(Args, Clone, Debug)]
@@ -39,6 +40,14 @@ impl AttributeFlags {
         self.sound.validate()?;
         require_within("--amount", self.amount, -100.0..=100.0)?;
         let plan = self.paths.plan(Shape::File("wav"), self.sound.png)?;
+        for (flag, sounds) in [("--from", &self.from), ("--to", &self.to)] {
+            for Item { output, .. } in &plan.items {
+                if lies_inside(output, sounds)? {
+                    let message = format!("lies in {flag} {}, which is read; give another OUT", sounds.display());
+                    return Err(Error::file(output, message));
+                }
+            }
+        }
         let studio = Studio::open(&self.sound, &self.vae)?;
         let way = mean_code(&studio.codec, &self.to)? - mean_code(&studio.codec, &self.from)?;
         say(format_args!("the mean codes are {:.2} apart", way.dot(&way).sqrt()));

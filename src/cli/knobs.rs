@@ -5,8 +5,8 @@ use std::path::Path;
 
 use clap::Args;
 
+use super::require_within;
 use super::synth::Studio;
-use super::{require_within, say};
 use crate::audio::Waveform;
 use crate::metrics::latents::heard::of_sound;
 use crate::synth::{Codes, EVIDENT, Quality, Steering, VaeCodec, steer};
@@ -93,8 +93,9 @@ impl Knobs {
         for (quality, _) in &asked {
             let name = quality.name();
             let Some(slope) = meanings.slope(*quality) else {
-                let message =
-                    format!("was named by features that tell no {name}; {write} with features that have the sound");
+                let message = format!(
+                    "was named by features that tell no {name}; {write} with features that have the sound and enough of it"
+                );
                 return Err(Error::file(run, message));
             };
             if slope.r2 < EVIDENT {
@@ -115,15 +116,15 @@ impl Knobs {
         codes.mean += &self.steering.by.mapv(|by| by as f32);
     }
 
-    /// Says what became of it: the sound that was written, beside that of the codes `before`.
+    /// What became of it, in lines: the sound that was written, beside that of the codes `before`.
     ///
     /// # Errors
     /// If the sound cannot be made or read.
-    pub fn report(&self, studio: &Studio, before: &Codes, written: &Path) -> Result<()> {
+    pub fn report(&self, studio: &Studio, before: &Codes, written: &Path) -> Result<Vec<String>> {
         let config = studio.codec.features();
         let [was, is] = [studio.sound(before)?, Waveform::read(written)?].map(|sound| of_sound(&sound, config));
         let (was, is) = (was?, is?);
-        for (index, quality) in Quality::ALL.into_iter().enumerate() {
+        let line = |(index, quality): (usize, Quality)| {
             let unit = if quality.unit().is_empty() { String::new() } else { format!(" {}", quality.unit()) };
             // What rounds to nothing has no sign.
             let got =
@@ -134,8 +135,8 @@ impl Knobs {
                 None if self.steering.held.contains(&quality) => "to be held".into(),
                 None => "left free".into(),
             };
-            say(format_args!("  {}: {asked}, got {got}", quality.name()));
-        }
-        Ok(())
+            format!("  {}: {asked}, got {got}", quality.name())
+        };
+        Ok(Quality::ALL.into_iter().enumerate().map(line).collect())
     }
 }

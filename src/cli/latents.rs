@@ -62,9 +62,12 @@ impl EditFlags {
             knobs.iter().for_each(|knobs| knobs.turn(&mut codes));
             edit(&mut codes); // last: a latent that is set keeps its value
             studio.make(&codes, &[source.logmel.view()], input, output)?;
-            say(output.display());
             edit(&mut without);
-            knobs.as_ref().map_or(Ok(()), |knobs| knobs.report(&studio, &without, output))
+            let became = knobs.as_ref().map(|knobs| knobs.report(&studio, &without, output)).transpose()?;
+            let lines: Vec<String> =
+                [output.display().to_string()].into_iter().chain(became.into_iter().flatten()).collect();
+            say(lines.join("\n")); // at once: other files are done beside it
+            Ok(())
         })
     }
 

@@ -89,7 +89,14 @@ pub fn latents(flags: &LatentsFlags) -> Result<ExitCode> {
     flags.codes.as_deref().map_or(Ok(()), |path| measured.write_codes(path))?;
     let named = if flags.name {
         let found = meanings(&codec, &set, &measured)?;
-        Some((found.write(codec.checkpoint())?, found))
+        if found.names.is_empty() && found.slopes.is_empty() {
+            tracing::warn!(
+                "--name: these segments tell of nothing; what was found before, if anything, is left as it is"
+            );
+            None
+        } else {
+            Some((found.write(codec.checkpoint())?, found))
+        }
     } else {
         None
     };

@@ -241,9 +241,10 @@ impl TrainFlags {
                 page.follow(about);
             }
             display.show(report);
-        })?;
+        });
         display.bar.finish_and_clear();
-        page.iter_mut().for_each(|page| page.write(false));
+        page.iter_mut().for_each(|page| page.write(false)); // also of a run that failed
+        let outcome = outcome?;
         let step = session.about.step;
         match outcome {
             Outcome::Finished => say(session.about.conclusion()),

@@ -107,6 +107,11 @@ impl Design {
         for Correlation { factors, rank } in correlations {
             let [i, j] = [&factors[0], &factors[1]].map(|name| index_of(name));
             let (i, j) = (i.map_err(Error::Config)?, j.map_err(Error::Config)?);
+            if i == j || wanted[i][j] != 0.0 {
+                let message =
+                    format!("--correlate {},{}: two factors are needed, and each pair once", factors[0], factors[1]);
+                return Err(Error::Config(message));
+            }
             // Between normal values whose ranks correlate so (Pearson 1907).
             let normal = 2.0 * (std::f64::consts::PI * rank / 6.0).sin();
             (wanted[i][j], wanted[j][i]) = (normal, normal);

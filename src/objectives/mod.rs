@@ -93,7 +93,7 @@ impl Regularizer {
     /// Whether its values are of a batch as a whole and no means over segments, so that a test batch has to be drawn as a training
     /// batch is.
     pub fn is_of_batches(&self) -> bool {
-        matches!(self, Self::Capacity(_) | Self::BetaTc(_) | Self::Dip(_))
+        !matches!(self, Self::Beta)
     }
 
     /// The least batch of which its values can be told.

@@ -54,7 +54,7 @@ fn explained(name: &str, is_vae: bool) -> Option<Explained> {
         "total" if is_vae => (
             "Total loss",
             "nats per segment",
-            "What is minimised: reconstruction plus β times KL. Both curves should fall. Where the test curve rises while the \
+            "What is minimised: reconstruction plus what the objective asks of the latents. Both curves should fall. Where the test curve rises while the \
              training curve still falls, the model learns its training recordings by heart.",
         ),
         "reconstruction" => (
@@ -66,7 +66,7 @@ fn explained(name: &str, is_vae: bool) -> Option<Explained> {
         "kl" => (
             "KL divergence",
             "nats per segment",
-            "How much the latents say of a segment. It grows as the model finds use for them, and β holds it down; near 0 the decoder \
+            "How much the latents say of a segment. It grows as the model finds use for them, and the objective holds it down; near 0 the decoder \
              ignores them.",
         ),
         "l1" if is_vae => ("Mean error", "nats", "Mean absolute error of the decoded log-mels, on the test set."),
@@ -77,6 +77,31 @@ fn explained(name: &str, is_vae: bool) -> Option<Explained> {
              test curve that rises while the training curve falls tells of a model that learns by heart.",
         ),
         "l1" => ("Mean error", "nats of power", "The same error with all frequencies alike, on the test set."),
+        "capacity" => (
+            "Capacity",
+            "nats per segment",
+            "The divergence that the objective wants, C: what the latents may say by now.",
+        ),
+        "mutual_information" => ("Mutual information", "nats", "How much the codes tell of which segment they are of."),
+        "total_correlation" => {
+            ("Total correlation", "nats", "How much the latents tell of each other; near 0 they are independent.")
+        }
+        "dimension_kl" => {
+            ("Dimension-wise KL", "nats", "How far each latent's codes, of all segments, are from the prior.")
+        }
+        "discriminator" => (
+            "Discriminator",
+            "nats",
+            "Its cross-entropy. At 0.69 it cannot tell codes from codes whose latents are shuffled: they are independent, or it is lost.",
+        ),
+        "off_diagonal" => {
+            ("Squared covariances", "", "Of the codes' latents with each other: near 0 they are uncorrelated.")
+        }
+        "diagonal" => (
+            "Squared distances of variances from 1",
+            "",
+            "Of each latent's codes: near 0 they spread as the prior does.",
+        ),
         "penalty" => ("Penalty", "nats per segment", "What the size of the weights adds to the total."),
         _ => return None,
     })

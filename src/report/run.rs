@@ -64,11 +64,6 @@ impl Run {
         told(&serde_json::to_value(&self.about.config).expect("a configuration is plain data"))
     }
 
-    /// What the totals and the divergence are weighed with, of a VAE.
-    pub(super) fn beta(&self) -> Option<f64> {
-        self.settings().get("objective.beta")?.parse().ok()
-    }
-
     /// What it is made of: configuration, data, versions and the machine of this page.
     pub(super) fn particulars(&self, id: &str) -> Section {
         let RunConfig { data, test_data, features, .. } = &self.about.config;

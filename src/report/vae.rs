@@ -9,7 +9,9 @@ use super::plot;
 use super::recording::{self, Recording, mean_error};
 use super::run::Run;
 use crate::Result;
+use crate::objectives::Regularizer;
 use crate::picture::percentiles;
+use crate::run::{BetaVae, Objective};
 use crate::synth::{Codes, PriorConfig, VaeCodec, Vocoder};
 
 /// Recordings that are reconstructed, and frames of each: 4 s at a hop of 10 ms.
@@ -44,10 +46,11 @@ pub(super) fn split(run: &Run, id: &str) -> Section {
         rows.extend(value.map(|value| vec![name.to_string(), number(value), said.to_string()]));
     };
     let (reconstruction, kl) = (test.get("reconstruction").copied(), test.get("kl").copied());
-    let weighed = run.beta().and_then(|beta| Some(beta * kl?));
     add("reconstruction", reconstruction, "negative log-likelihood of the log-mels of a segment");
     add("KL", kl, "divergence of the posteriors from the prior");
-    add("β × KL", weighed, "what the KL counts in the total");
+    for (name, value) in asked(run, kl) {
+        add(name, value, "what it counts in the total");
+    }
     add("total", test.get("total").copied(), "what is minimised");
     let elbo = reconstruction.and_then(|reconstruction| Some(-reconstruction - kl?));
     add("ELBO", elbo, "lower bound of the log-likelihood: minus reconstruction minus KL, without β; higher is better");
@@ -60,6 +63,33 @@ pub(super) fn split(run: &Run, id: &str) -> Section {
         table(&format!("The test set at step {}", number(step as f64)), &headings, &rows)
     };
     Section::new(format!("{id}-split"), "What the loss is made of", body)
+}
+
+/// What the objective asks of the latents, by the names of its paper, as it counts in the total.
+fn asked(run: &Run, kl: Option<f64>) -> Vec<(&'static str, Option<f64>)> {
+    let Objective::BetaVae(BetaVae { beta, regularizer, .. }) = &run.about.config.objective else { return Vec::new() };
+    let times = |weight: f64, name: &str| run.about.test.get(name).map(|value| weight * value);
+    let divergence = ("β × KL", kl.map(|kl| beta * kl));
+    match regularizer {
+        Regularizer::Beta => vec![divergence],
+        Regularizer::Capacity(capacity) => vec![("β × |KL − C|", kl.map(|kl| beta * (kl - capacity.most).abs()))],
+        Regularizer::Factor(factor) => {
+            vec![
+                divergence,
+                ("γ × total correlation, if above 0", times(factor.gamma, "total_correlation").map(|tc| tc.max(0.0))),
+            ]
+        }
+        Regularizer::BetaTc(parts) => vec![
+            ("α × mutual information", times(parts.alpha, "mutual_information")),
+            ("β × total correlation", times(*beta, "total_correlation")),
+            ("γ × dimension-wise KL", times(parts.gamma, "dimension_kl")),
+        ],
+        Regularizer::Dip(dip) => vec![
+            divergence,
+            ("λ × squared covariances", times(dip.off_diagonal, "off_diagonal")),
+            ("λ × squared distances of variances from 1", times(dip.diagonal, "diagonal")),
+        ],
+    }
 }
 
 /// How much each latent says.

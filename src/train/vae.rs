@@ -15,7 +15,7 @@ use crate::data::{Dataset, Item, Loader, Position, SegmentDataset, loader_thread
 use crate::models::{Discriminator, Vae, mean_half_squared_norm};
 use crate::objectives::{Factor, Latents};
 use crate::run::{BetaVae, KlForm, values};
-use crate::{Result, random};
+use crate::{Error, Result, random};
 
 /// A latent is active if its mean divergence from the prior on the test set is above this, in nats.
 const ACTIVE: f64 = 0.01;
@@ -63,6 +63,11 @@ impl VaeTask {
         device: &Device,
     ) -> Result<Self> {
         let (sampler, data) = (train.sampler(seed), train.items().len());
+        let (least, found) = (objective.regularizer.least_batch(), test.items().len());
+        if found < least {
+            let message = format!("the test set holds {found} segments; this objective can be told of {least} or more");
+            return Err(Error::Config(message));
+        }
         let train = Loader::new(train, sampler, batch_size, loader_threads())?;
         let (std, last, device) = (f64::from(std), Vec::new(), device.clone());
         Ok(Self { train, test: Arc::new(test), objective, batch_size, latents, data, std, seed, last, device })
@@ -134,9 +139,11 @@ impl VaeTask {
             return (items, self.batch_size);
         }
         items.shuffle(&mut random::stream(self.seed, "eval order", 0));
-        let batches = items.len().div_ceil(self.batch_size);
-        let size = items.len().div_ceil(batches);
-        (items, size)
+        let (count, least) = (items.len(), self.objective.regularizer.least_batch());
+        let batches = count.div_ceil(self.batch_size).min(count / least).max(1);
+        let sizes = count.div_ceil(batches)..count;
+        let tells = |size: &usize| count % size == 0 || count % size >= least; // of the last batch too
+        (items, sizes.clone().find(tells).unwrap_or(count))
     }
 }
 

@@ -408,6 +408,14 @@ fn an_attribute_is_the_difference_of_two_means_as_often_as_is_asked() {
     refused(&["--from", text(&empty), "--to", text(&b)], "empty: holds no .wav");
     refused(&["--from", text(&a), "--to", text(&folder.path().join("gone"))], "gone: No such file");
     refused(&[&ends[..], &["--amount", "1000"]].concat(), "--amount 1000");
+    // What is read is not written to.
+    let kept = files(&b, "npz");
+    let first = ["attribute", "--device", "cpu", "--vae", text(&named.vae), "--overwrite"];
+    let out = b.join("new.wav");
+    let said = fail("synth", &[&first[..], &ends[..], &[text(&input), text(&out)]].concat());
+    assert!(said.contains("give another OUT") && said.lines().count() == 1, "{said}");
+    let said = fail("synth", &[&first[..], &ends[..], &[text(&a), text(&b)]].concat());
+    assert!(said.contains("--to") && files(&b, "npz") == kept && files(&b, "wav").is_empty(), "{said}");
 }
 
 /// A folder with what is in it.

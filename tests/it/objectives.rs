@@ -557,3 +557,17 @@ fn objectives_go_with_the_other_network_and_recipe_with_files_of_flags_and_with_
         assert_eq!(about(&logdir, "/step"), 2);
     }
 }
+
+#[test]
+fn a_test_set_that_does_not_divide_into_batches_is_told_of_all_the_same_and_too_small_a_one_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    // Ten segments: by threes, one would be left.
+    let objective = ["--objective", "beta-tc", "--tc-sampling", "stratified", "--batch-size", "3"];
+    succeed("train-vae", &[&vae_flags(text(&run), "2")[..], &objective[..]].concat());
+    assert!(about(&run, "/test/total_correlation").as_f64().unwrap().is_finite());
+    let other = folder.path().join("other");
+    let long = ["--objective", "dip", "--segment-frames", "108"];
+    let said = fail("train-vae", &[&vae_flags(text(&other), "2")[..], &long[..]].concat());
+    assert!(said.contains("the test set holds 1 segments; this objective can be told of 2 or more"), "{said}");
+}

@@ -35,8 +35,8 @@ pub struct Encoded {
     pub mean: Array2<f64>,
     /// Posterior standard deviations, `[segments, latents]`.
     pub scale: Array2<f64>,
-    /// Mean negative log-likelihood of a segment's log-mels given one sample of its code, in nats: the trainer's
-    /// `reconstruction`.
+    /// Mean negative log-likelihood of a segment's log-mels given one sample of its code, in nats: of a
+    /// beta-VAE the trainer's `reconstruction`; trainers of other objectives test in another order, with other noise.
     pub reconstruction: f64,
     dataset: SegmentDataset,
 }

@@ -35,9 +35,12 @@ impl Levels {
         let of_each = |values: ndarray::ArrayView1<f64>| {
             let there: Array1<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
             let levels = levels(there.view());
+            if levels.len() > most {
+                return None;
+            }
             let rows = |level: &f64| (0..values.len()).filter(|&row| values[row] == *level).collect::<Vec<_>>();
             let groups: Vec<_> = levels.iter().map(rows).filter(|rows| rows.len() > 1).collect();
-            (levels.len() <= most && groups.len() > 1).then_some(groups)
+            (groups.len() > 1).then_some(groups)
         };
         let factors: Option<Vec<_>> = factors.outer_iter().map(of_each).collect();
         factors.filter(|factors| factors.len() > 1).map(Self)

@@ -59,7 +59,7 @@ pub struct LatentReport {
     pub kl: Vec<f64>,
     /// Mean evidence lower bound of a segment's log-mels, in nats, with the divergence in closed form and at weight 1.
     pub elbo: f64,
-    /// The trainer's: mean negative log-likelihood of a segment, in nats.
+    /// Mean negative log-likelihood of a segment, in nats.
     pub reconstruction: f64,
     /// A tighter bound, over some of the segments.
     pub importance: Option<Importance>,

@@ -64,9 +64,15 @@ fn readable(column: &str) -> (String, String, f64) {
     if let Some((quality, scale)) = quality(column) {
         return (quality.name().into(), quality.unit().into(), scale);
     }
-    let unit = [("_hz", "Hz"), ("_db", "dB")].into_iter().find(|(suffix, _)| column.ends_with(suffix));
+    let unit = [("_hz", "Hz"), ("_db", "dB")]
+        .into_iter()
+        .find_map(|(suffix, unit)| Some((column.strip_suffix(suffix)?, unit)));
     match unit {
-        Some((suffix, unit)) => (column[..column.len() - suffix.len()].into(), unit.into(), 1.0),
+        // A table's `tilt_db` may well count the other way than the quality of that name.
+        Some((name, unit)) if Quality::ALL.iter().all(|quality| quality.name() != name) => {
+            (name.into(), unit.into(), 1.0)
+        }
+        Some((_, unit)) => (column.into(), unit.into(), 1.0),
         None => (column.into(), String::new(), 1.0),
     }
 }
