@@ -5,6 +5,7 @@
 #   make features|vae|inverter|synth AUDIO=DIR RUN=DIR DEVICE=auto|cpu|cuda:N STEPS=N PRESET=tiny|default|workshop
 #   make test                        every test
 #   make torture                     kills training and extraction at random moments, hundreds of times; each must come out as if left alone
+#   make fuzz                        coverage-guided fuzzing of the readers, SECONDS=60 each (needs `cargo install cargo-fuzz`)
 #   make smoke                       the demo in seconds, for continuous integration
 #   make test-peers                  TensorBoard and numpy read what it left
 #   make test-page                  the reports of what it left, in a browser: policy, sounds, keyboard, a phone's width
@@ -44,7 +45,7 @@ OUT = $(call path,$(RUN)/out)
 TRAIN = $(FEATURES)/train $(FEATURES)/test --device $(DEVICE) --preset $(PRESET)
 MODELS = --vae $(VAE) --inverter $(INVERTER) --device $(DEVICE) --png
 
-.PHONY: demo build corpus features vae inverter synth test torture test-peers test-page screenshots test-torch smoke lint check-cuda bench bench-peers \
+.PHONY: demo build corpus features vae inverter synth test torture fuzz test-peers test-page screenshots test-torch smoke lint check-cuda bench bench-peers \
     bench-extract bench-sound bench-latents gpu-bundle clean
 # Stages run in the order in which they are named, also under `make -j`; cargo and the programs use all cores by themselves.
 .NOTPARALLEL:
@@ -89,6 +90,16 @@ test:
 
 torture:
 	$(CARGO) test --test it -- --ignored --nocapture torture_
+
+# Findings are kept in fuzz/artifacts. Without sanitizers a stable compiler does: what is looked for are panics, hangs and memory.
+fuzz: SECONDS = 60
+fuzz: smoke
+	mkdir -p fuzz/corpus/features
+	cp "$$(find work/smoke/features/test -name '*.feat.npz' | sort | head -n 1)" fuzz/corpus/features/seed
+	for kind in wav ogg flac mp3; do mkdir -p fuzz/corpus/$$kind && cp tests/data/decode/*.$$kind fuzz/corpus/$$kind || exit 1; done
+	for target in wav ogg flac mp3 features; do \
+	    $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(SECONDS) -timeout=5 -rss_limit_mb=512 -max_len=65536 || exit 1; \
+	done
 
 SMOKE = PROFILE=dev RUN=work/smoke STEPS=30 DEVICE=cpu
 SMOKE_TRAIN = work/smoke/features/train work/smoke/features/test --device cpu --preset tiny

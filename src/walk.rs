@@ -44,14 +44,18 @@ pub(crate) fn files_below(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Foun
             Err(e) if e.loop_ancestor().is_some() => tracing::warn!("{e}: not followed"),
             // A broken link matters only if it should have been a wanted file or a folder of them.
             Err(e) if e.path().is_some_and(|p| p.is_symlink() && p.extension().is_some() && !wanted(p)) => {}
-            Err(e) => {
-                let path = e.path().unwrap_or(folder).to_path_buf();
-                found.unreadable.push(Error::Io { path, source: e.into() });
-            }
+            Err(e) => found.unreadable.push(unreadable(folder, e)),
         }
     }
     found.files.sort();
     found
+}
+
+/// What kept a walk of `folder` from reading an entry, about the path of that entry.
+pub(crate) fn unreadable(folder: &Path, error: walkdir::Error) -> Error {
+    let path = error.path().unwrap_or(folder).to_path_buf();
+    let text = error.to_string();
+    Error::Io { path, source: error.into_io_error().unwrap_or_else(|| std::io::Error::other(text)) }
 }
 
 fn is_hidden(entry: &DirEntry) -> bool {

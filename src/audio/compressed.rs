@@ -77,6 +77,9 @@ fn decode(path: &Path, file: File, kind: Kind, limit: Limit) -> Result<Waveform>
         if *shape.get_or_insert((rate, channels)) != (rate, channels) {
             return Err(Error::file(path, "changes its sample rate or number of channels half-way"));
         }
+        if decoded.frames() == 0 {
+            continue; // all of it is silence that the encoder added, and an empty buffer cannot be copied
+        }
         let mut interleaved = SampleBuffer::<f32>::new(decoded.frames() as u64, *decoded.spec());
         interleaved.copy_interleaved_ref(decoded);
         match channels {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use walkdir::WalkDir;
 
 use crate::beside::write_beside;
+use crate::walk::unreadable;
 use crate::{Error, Result};
 
 /// Written first and kept: by it a folder is known to be this generator's, and how it was made.
@@ -56,7 +57,7 @@ fn clear(folder: &Path, overwrite: bool) -> Result<()> {
     let mut files: Vec<PathBuf> = Vec::new();
     let mut folders: Vec<PathBuf> = Vec::new();
     for entry in WalkDir::new(folder).min_depth(1).sort_by_file_name() {
-        let entry = entry.map_err(|error| Error::file(folder, error))?;
+        let entry = entry.map_err(|error| unreadable(folder, error))?;
         if entry.file_type().is_dir() {
             folders.push(entry.into_path());
         } else if is_ours(entry.path(), entry.depth()) {

@@ -56,6 +56,28 @@ fn flac_and_mp3_decode_as_libsndfile_decodes_them() {
     agree(expected, names, |name| if name.ends_with(".mp3") { 1e-4 } else { 0.0 });
 }
 
+#[test]
+fn an_mp3_whose_first_or_last_frames_are_padding_alone_loses_just_those() {
+    const FRAME: usize = 1152; // samples
+    let whole = Waveform::read(&data("stereo.mp3")).unwrap().samples;
+    let mut content = fs::read(data("stereo.mp3")).unwrap();
+    let tag = content.windows(4).position(|bytes| bytes == b"LAME").unwrap();
+    content[tag..tag + 4].copy_from_slice(b"Lavc"); // an encoder whose tag has no checksum
+    // What the encoder added at the start and at the end, in 12 bits each.
+    let (delay, padding) = (tag + 21, tag + 22);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mp3");
+    let mut read_with = |at: usize, shift: u32| {
+        let before = u16::from_be_bytes([content[at], content[at + 1]]);
+        content[at..at + 2].copy_from_slice(&(before + ((FRAME as u16) << shift)).to_be_bytes());
+        fs::write(&path, &content).unwrap();
+        content[at..at + 2].copy_from_slice(&before.to_be_bytes());
+        Waveform::read(&path).unwrap().samples
+    };
+    assert_eq!(read_with(padding, 0), whole[..whole.len() - FRAME]);
+    assert_eq!(read_with(delay, 4), whole[FRAME..]);
+}
+
 /// Every file has the rate, the length and, within a tolerance, the samples expected of it.
 fn agree(mut expected: NpzReader<fs::File>, names: Vec<String>, tolerance: impl Fn(&str) -> f32) {
     for name in names {
