@@ -5,11 +5,12 @@ use burn::tensor::{Device, Tensor, TensorData};
 use realfft::num_complex::Complex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vae_workshop::audio::Waveform;
 use vae_workshop::cli::keep_freed_memory;
 use vae_workshop::data::{FeatureSet, PairDataset, Room, SegmentDataset, Standardizer};
 use vae_workshop::dsp::phase::{Phase, reconstruct};
 use vae_workshop::dsp::stft::{PadMode, Stft};
-use vae_workshop::features::{FeatureConfig, FeatureExtractor, Features};
+use vae_workshop::features::{FeatureConfig, FeatureExtractor, FeatureFile, Features};
 use vae_workshop::models::{CbhgConfig, ConvVaeConfig, LstmVaeConfig, Scale, VaeConfig, parameter_count};
 use vae_workshop::nn::Lengths;
 use vae_workshop::run::{
@@ -20,8 +21,19 @@ use vae_workshop::{Error, Result};
 
 use crate::sound;
 
-pub const NAMES: [&str; 8] =
-    ["conv-vae", "lstm-vae", "cbhg-32x128", "cbhg-32x400", "cbhg-infer-60s", "stft", "griffin-lim-50", "features"];
+pub const NAMES: [&str; 11] = [
+    "conv-vae",
+    "lstm-vae",
+    "cbhg-32x128",
+    "cbhg-32x400",
+    "cbhg-infer-60s",
+    "stft",
+    "griffin-lim-50",
+    "read-wav",
+    "resample-44100",
+    "features",
+    "write-npz",
+];
 
 /// Something to do again and again.
 pub struct Case {
@@ -75,7 +87,10 @@ impl Case {
             "cbhg-infer-60s" => Ok(inference(6000, seed, device)),
             "stft" => Ok(stft(device)),
             "griffin-lim-50" => Ok(griffin_lim(device)),
+            "read-wav" => read_wav(device),
+            "resample-44100" => Ok(resample(device)),
             "features" => features(device),
+            "write-npz" => write_npz(device),
             other => panic!("there is no case {other}"),
         }
     }
@@ -187,6 +202,35 @@ fn griffin_lim(device: &Device) -> Case {
     )
 }
 
+fn read_wav(device: &Device) -> Result<Case> {
+    let folder = temporary()?;
+    let path = folder.path().join("voice.wav");
+    sound::voice(10.0, 130.0).write(&path)?;
+    let read = move || {
+        let _ = &folder; // goes with the case
+        Waveform::read(&path).expect("the file stays as it was written")
+    };
+    Ok(plain(device, read, |wave: &Waveform| mean(wave.samples.iter().map(|sample| sample.abs()))))
+}
+
+fn resample(device: &Device) -> Case {
+    let samples = sound::voice(10.0 * 44_100.0 / f64::from(sound::RATE), 130.0).samples;
+    let voice = Waveform { samples, sample_rate: 44_100 };
+    let resample = move || voice.resample(sound::RATE).expect("both rates are in range");
+    plain(device, resample, |wave: &Waveform| mean(wave.samples.iter().map(|sample| sample.abs())))
+}
+
+fn write_npz(device: &Device) -> Result<Case> {
+    let folder = temporary()?;
+    let features = FeatureExtractor::new(FeatureConfig::default())?.extract(&sound::voice(10.0, 130.0))?;
+    let path = folder.path().join("voice.feat.npz");
+    let write = move || {
+        let _ = &folder; // goes with the case
+        FeatureFile::write(&path, &features).expect("the folder can be written")
+    };
+    Ok(plain(device, write, |()| 0.0))
+}
+
 fn features(device: &Device) -> Result<Case> {
     let (extractor, voice) = (FeatureExtractor::new(FeatureConfig::default())?, sound::voice(10.0, 130.0));
     let extract = move || extractor.extract(&voice).expect("the voice is a sound");
@@ -204,8 +248,12 @@ fn mean(values: impl ExactSizeIterator<Item = f32>) -> f64 {
 }
 
 fn data() -> Result<(FeatureSet, TempDir)> {
-    let folder = TempDir::new().map_err(Error::io(&std::env::temp_dir()))?;
+    let folder = temporary()?;
     Ok((sound::feature_set(folder.path())?, folder))
+}
+
+fn temporary() -> Result<TempDir> {
+    TempDir::new().map_err(Error::io(&std::env::temp_dir()))
 }
 
 /// A step of the trainers' own loop.
