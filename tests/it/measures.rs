@@ -257,9 +257,11 @@ fn udr_is_one_of_the_same_latents_in_other_places_and_less_of_mixed_ones() {
         (udr(codes.view(), elsewhere.view()).unwrap() - udr(elsewhere.view(), codes.view()).unwrap()).abs() < 1e-12
     );
     assert_eq!(udr(codes.view(), Array2::zeros((20_000, 0)).view()), None);
+    let few = |rows: usize| udr(codes.slice(s![..rows, ..]), codes.slice(s![..rows, ..]));
+    assert!(few(19).is_none() && few(20).is_some(), "as the other scores");
     // Two orthogonal waves with ties: r = 1 for itself and 0 for the other, hence exactly 1.
     let waves =
-        Array2::from_shape_fn((8, 2), |(row, column)| ((row as f64 + 0.5) * PI / [4.0, 2.0][column]).cos().signum());
+        Array2::from_shape_fn((24, 2), |(row, column)| ((row as f64 + 0.5) * PI / [4.0, 2.0][column]).cos().signum());
     assert!((udr(waves.view(), waves.view()).unwrap() - 1.0).abs() < 1e-12);
     assert_eq!((median(vec![3.0, 1.0, 2.0]), median(vec![1.0, 2.0]), median(vec![])), (Some(2.0), Some(1.5), None));
 }
