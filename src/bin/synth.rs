@@ -92,9 +92,10 @@ enum Command {
     },
     /// Latents set or moved, or qualities asked for by name: the sound of IN with other codes.
     ///
-    /// For --pitch, --loudness, --tilt and --voicing the codes move by what `evaluate latents --name` found: as little as does
-    /// it, and so that the others of the four stay as they are where that is possible. What came of it is measured and printed
-    /// beside what was asked, against the same sound without the move. Latents are set and added to after it.
+    /// For --pitch, --loudness, --tilt and --voicing the codes move by what `evaluate latents --name` found: the likeliest way
+    /// that does it, and so that the others of the four stay as they are where that is possible. What came of it is measured
+    /// against the same sound without the move, aimed anew as often as six times, and printed beside what was asked. Latents
+    /// are set and added to after it.
     Edit(EditFlags),
     /// What sets the sounds of one folder apart from those of another, given to IN: the difference of their mean codes.
     Attribute(AttributeFlags),

@@ -8,6 +8,7 @@ use vae_workshop::cli::objective::ObjectiveFlags;
 use vae_workshop::cli::optimizer::{OptimizerFlags, Shape};
 use vae_workshop::cli::train::TrainFlags;
 use vae_workshop::data::{SegmentDataset, Standardizer};
+use vae_workshop::features::FeatureConfig;
 use vae_workshop::models::{ConvVaeConfig, LstmVaeConfig, Scale, VaeConfig};
 use vae_workshop::run::{BatchConfig, BetaVae, Clipping, InputScale, Objective, RunConfig};
 use vae_workshop::train::VaeTask;
@@ -129,9 +130,7 @@ fn three(text: &str) -> std::result::Result<[usize; 3], String> {
 fn main() -> ExitCode {
     cli::run(|| {
         let (args, flags) = cli::config::parse::<Args>()?;
-        let sets = args.run.open_sets()?;
-        let n_mels = sets.train.config().n_filterbank;
-        let model = args.model(n_mels)?;
+        // Before the folders are read, which may take a while.
         let tiny = args.preset == Preset::Tiny;
         let batch_size = args.batch_size.map_or(if tiny { 32 } else { 128 }, |size| size as usize);
         let objective = match args.preset {
@@ -139,6 +138,12 @@ fn main() -> ExitCode {
             Preset::Tiny | Preset::Default => BetaVae::new(BETA),
         };
         let objective = args.objective.of(objective, tiny, batch_size)?;
+        let optimizer = args.optimizer.adam(Clipping::None)?;
+        let schedule = args.optimizer.schedule(Shape::Constant, DECAY_STEPS, args.steps)?;
+        args.model(FeatureConfig::default().n_filterbank)?;
+        let sets = args.run.open_sets()?;
+        let n_mels = sets.train.config().n_filterbank;
+        let model = args.model(n_mels)?;
         let standardizer = match objective.input {
             InputScale::Standardized => sets.standardizer,
             InputScale::Hundredth => Standardizer::dividing_by(100.0, n_mels),
@@ -147,8 +152,8 @@ fn main() -> ExitCode {
         let config = RunConfig {
             model: model.clone().into(),
             objective: Objective::BetaVae(objective.clone()),
-            optimizer: args.optimizer.adam(Clipping::None)?,
-            schedule: args.optimizer.schedule(Shape::Constant, DECAY_STEPS, args.steps)?,
+            optimizer,
+            schedule,
             batch: batch.clone(),
             seed: args.run.seed,
             features: sets.train.config().clone(),

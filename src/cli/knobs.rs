@@ -1,19 +1,16 @@
 //! `--pitch`, `--loudness`, `--tilt` and `--voicing` of `synth edit`: asked for by name, and measured afterwards.
 
 use std::ops::RangeInclusive;
-use std::path::Path;
 
 use clap::Args;
+use ndarray::{Array1, Array2};
+use tracing::subscriber::{NoSubscriber, with_default};
 
 use super::require_within;
 use super::synth::Studio;
-use crate::audio::Waveform;
-use crate::metrics::latents::heard::of_sound;
-use crate::synth::{Codes, EVIDENT, Quality, Steering, VaeCodec, steer};
+use crate::metrics::latents::heard::Sounding;
+use crate::synth::{Codes, EVIDENT, FURTHEST, Quality, Reached, Slope, VaeCodec, pursue, steer};
 use crate::{Error, Result};
-
-/// The prior's standard deviation is 1: a code that moves by more is likely to leave all that the decoder knows.
-const FAR: f64 = 6.0;
 
 /// What is asked of a sound by name; as latents.json of the VAE's run has it, which `evaluate latents --name` writes.
 #[derive(Args, Clone, Debug)]
@@ -69,14 +66,15 @@ fn parse(quality: Quality, text: &str) -> Result<f64> {
     Ok(by)
 }
 
-/// A move that was asked for.
+/// What is asked for, and how this VAE may come there.
 pub struct Knobs {
     asked: Vec<(Quality, f64)>,
-    steering: Steering,
+    slopes: Vec<Slope>,
+    covariance: Array2<f64>,
 }
 
 impl Knobs {
-    /// The move for this VAE. What it can only guess at, and moves beyond what it knows, are warned about.
+    /// Those of this VAE. What it can only guess at, and moves beyond what it knows, are warned about.
     ///
     /// # Errors
     /// If nobody looked for what its latents mean, what was found is of another model, or has no such quality.
@@ -103,40 +101,57 @@ impl Knobs {
                 tracing::warn!("{}: its latents hardly tell {name} (R2 {r2:.2}): expect little", run.display());
             }
         }
-        let steering = steer(&meanings.slopes, &asked)?;
-        let far = steering.by.dot(&steering.by).sqrt();
-        if far > FAR {
-            tracing::warn!("codes move by {far:.1}, where most lie within {FAR} of each other: ask for less");
+        let covariance = meanings.covariance();
+        let far = steer(&meanings.slopes, covariance.view(), &asked)?.far;
+        if far > FURTHEST {
+            tracing::warn!(
+                "codes move by {far:.1} of their standard deviations, where {FURTHEST} leave nearly all behind: ask for less"
+            );
         }
-        Ok(Self { asked, steering })
+        Ok(Self { asked, slopes: meanings.slopes, covariance })
     }
 
-    /// Moves the codes.
-    pub fn turn(&self, codes: &mut Codes) {
-        codes.mean += &self.steering.by.mapv(|by| by as f32);
-    }
-
-    /// What became of it, in lines: the sound that was written, beside that of the codes `before`.
+    /// The codes moved and then changed by `finish`, and in lines what came of the move in the sound, beside the sound of codes
+    /// that were only finished.
     ///
     /// # Errors
-    /// If the sound cannot be made or read.
-    pub fn report(&self, studio: &Studio, before: &Codes, written: &Path) -> Result<Vec<String>> {
-        let config = studio.codec.features();
-        let [was, is] = [studio.sound(before)?, Waveform::read(written)?].map(|sound| of_sound(&sound, config));
-        let (was, is) = (was?, is?);
-        let line = |(index, quality): (usize, Quality)| {
+    /// If a sound cannot be made.
+    pub fn turn(&self, studio: &Studio, codes: &Codes, finish: impl Fn(&mut Codes)) -> Result<(Codes, Vec<String>)> {
+        let moved = |by: Option<&Array1<f64>>| {
+            let mut moved = codes.clone();
+            by.iter().for_each(|by| moved.mean += &by.mapv(|by| by as f32));
+            finish(&mut moved);
+            moved
+        };
+        let heard = |codes: &Codes| {
+            // What is tried is not what is written: only of that warnings are of use.
+            let sound = with_default(NoSubscriber::default(), || studio.sound(codes))?;
+            Sounding::of(&sound, studio.codec.features())
+        };
+        let was = heard(&moved(None))?;
+        let measure = |by: &Array1<f64>| Ok(was.change_to(&heard(&moved(Some(by)))?));
+        let reached = pursue(&self.slopes, self.covariance.view(), &self.asked, measure)?;
+        Ok((moved(Some(&reached.steering.by)), self.lines(&reached, was.has_voice())))
+    }
+
+    fn lines(&self, reached: &Reached, had_voice: bool) -> Vec<String> {
+        let line = |quality: Quality| {
             let unit = if quality.unit().is_empty() { String::new() } else { format!(" {}", quality.unit()) };
             // What rounds to nothing has no sign.
-            let got =
-                was[index].zip(is[index]).map(|(was, is)| is - was).map(|got| if got.abs() < 5e-3 { 0.0 } else { got });
-            let got = got.map_or("undefined (no voice)".to_string(), |got| format!("{got:+.2}{unit}"));
+            let got = reached.got[quality as usize].map(|got| if got.abs() < 5e-3 { 0.0 } else { got });
+            let none = if had_voice { "no frame has a voice before and after" } else { "no voice is left by the VAE" };
+            let got = got.map_or(format!("undefined ({none})"), |got| format!("{got:+.2}{unit}"));
             let asked = match self.asked.iter().find(|(asked, _)| *asked == quality) {
                 Some((_, by)) => format!("asked {by:+.2}{unit}"),
-                None if self.steering.held.contains(&quality) => "to be held".into(),
+                None if reached.steering.held.contains(&quality) => "to be held".into(),
                 None => "left free".into(),
             };
             format!("  {}: {asked}, got {got}", quality.name())
         };
-        Ok(Quality::ALL.into_iter().enumerate().map(line).collect())
+        let Reached { rounds, steering, .. } = reached;
+        let furthest = if reached.is_furthest() { ", as far as they may" } else { "" };
+        let tries = if *rounds == 1 { "try".to_string() } else { format!("of {rounds} tries") };
+        let how = format!("  codes moved by {:.1} of their deviations{furthest}, the best {tries}", steering.far);
+        Quality::ALL.into_iter().map(line).chain([how]).collect()
     }
 }

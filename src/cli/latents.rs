@@ -58,14 +58,18 @@ impl EditFlags {
         let edit = |codes: &mut Codes| edits.iter().for_each(|edit| edit.apply(codes));
         for_each(&plan, |Item { input, output }| {
             let (source, mut codes) = encoded(&studio, input)?;
-            let mut without = codes.clone();
-            knobs.iter().for_each(|knobs| knobs.turn(&mut codes));
-            edit(&mut codes); // last: a latent that is set keeps its value
+            let mut lines = vec![output.display().to_string()];
+            match &knobs {
+                // A latent that is set keeps its value.
+                Some(knobs) => {
+                    let (moved, became) =
+                        knobs.turn(&studio, &codes, edit).map_err(|error| Error::file(input, error))?;
+                    codes = moved;
+                    lines.extend(became);
+                }
+                None => edit(&mut codes),
+            }
             studio.make(&codes, &[source.logmel.view()], input, output)?;
-            edit(&mut without);
-            let became = knobs.as_ref().map(|knobs| knobs.report(&studio, &without, output)).transpose()?;
-            let lines: Vec<String> =
-                [output.display().to_string()].into_iter().chain(became.into_iter().flatten()).collect();
             say(lines.join("\n")); // at once: other files are done beside it
             Ok(())
         })

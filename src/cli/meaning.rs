@@ -16,6 +16,7 @@ use crate::metrics::latents::naming::meanings;
 use crate::metrics::latents::scores::FactorScores;
 use crate::metrics::latents::table::FactorTable;
 use crate::metrics::latents::{Agreement, LatentReport, agreement, measure};
+use crate::run::Checkpoint;
 use crate::synth::{VaeCodec, require_ending};
 use crate::{Error, Result};
 
@@ -124,7 +125,7 @@ pub fn udr(flags: &UdrFlags) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The folders in `folder` that hold checkpoints, by name.
+/// The VAEs in `folder`, by name. Runs of another kind are named and passed over, as are names that begin with a dot.
 fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(Error::io(folder))?;
     let mut paths = entries
@@ -132,12 +133,26 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
         .collect::<std::io::Result<Vec<_>>>()
         .map_err(Error::io(folder))?;
     let is_step = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("step-");
-    paths.retain(|path| fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(is_step)));
+    let is_hidden = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    let is_run = |path: &Path| fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(is_step));
+    paths.retain(|path| !is_hidden(path) && is_run(path));
     paths.sort();
-    if paths.len() < 2 {
-        return Err(Error::file(folder, format!("holds {} runs; UDR compares two at least", paths.len())));
+    let mut runs = Vec::new();
+    for path in paths {
+        let (checkpoint, _) = Checkpoint::with_model(&path)?;
+        match checkpoint.require("VAE") {
+            Ok(_) => runs.push(path),
+            Err(error) => tracing::warn!("{error}: passed over"),
+        }
     }
-    Ok(paths)
+    if runs.len() < 2 {
+        let count = match runs.len() {
+            0 => "no run of train-vae".to_string(),
+            _ => "one run of train-vae".to_string(),
+        };
+        return Err(Error::file(folder, format!("holds {count}; UDR compares two at least")));
+    }
+    Ok(runs)
 }
 
 fn print(report: &LatentReport) {

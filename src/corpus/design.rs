@@ -55,7 +55,7 @@ pub const FACTORS: [Factor; 9] = [
 pub struct Correlation {
     /// Names of the two.
     pub factors: [String; 2],
-    /// Spearman's coefficient, between -1 and 1.
+    /// Spearman's coefficient, greater than -1 and less than 1.
     pub rank: f64,
 }
 
@@ -71,8 +71,9 @@ impl std::str::FromStr for Correlation {
         if one == other {
             return Err(format!("{} is named twice", FACTORS[one].name));
         }
-        if !(-1.0..=1.0).contains(&rank) {
-            return Err(format!("{rank} must be between -1 and 1"));
+        // At either end one factor would be a function of the other, which no factor corpus is for.
+        if rank.is_nan() || rank.abs() >= 1.0 {
+            return Err(format!("{rank} must be greater than -1 and less than 1"));
         }
         Ok(Self { factors: [FACTORS[one].name.into(), FACTORS[other].name.into()], rank })
     }

@@ -125,9 +125,7 @@ impl Regularizer {
                 let discriminator = latents.discriminator.expect("a FactorVAE is trained beside a discriminator");
                 let tc = Factor::total_correlation(discriminator, z.clone());
                 shown.push(("total_correlation", tc.clone().inner()));
-                // No distribution has less than none: what is below it is the discriminator's error, and no merit of the VAE's.
-                let judged = tc.clone().inner().clamp_min(0.0);
-                vec![divergence(), Weighed { value: tc, judged, weight: factor.gamma }]
+                vec![divergence(), Weighed::steady(tc, factor.gamma)]
             }
             Self::BetaTc(parts) => {
                 let values = parts.sampling.decompose(posterior, z.clone(), latents.data);

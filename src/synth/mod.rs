@@ -2,8 +2,8 @@
 //!
 //! [`plan()`] says which input becomes which output, [`read_features`] takes audio or a feature file, [`VaeCodec`] encodes
 //! and decodes with a trained VAE, [`Codes`] is what lies between: drawn ([`PriorConfig`]), changed ([`Edit`]) or between
-//! those of two sounds ([`interpolate`], [`morph`]), or moved by what latents mean ([`Meanings`], [`steer()`]) or by what
-//! sets sounds apart ([`mean_code`]). [`Vocoder`] turns log-mels into sound with a trained inverter or without one,
+//! those of two sounds ([`interpolate`], [`morph`]), or moved by what latents mean ([`Meanings`], [`steer()`], [`pursue()`])
+//! or by what sets sounds apart ([`mean_code`]). [`Vocoder`] turns log-mels into sound with a trained inverter or without one,
 //! [`render`] writes that sound.
 
 mod attribute;
@@ -18,6 +18,7 @@ mod named;
 mod plan;
 mod predict;
 mod prior;
+mod pursue;
 mod render;
 mod steer;
 mod vocoder;
@@ -34,6 +35,7 @@ pub use named::{EVIDENT, Meanings, Name, Quality, Slope};
 pub use plan::{Item, Outputs, Plan, Shape, plan, plan_together, require_ending};
 pub use predict::Predictor;
 pub use prior::PriorConfig;
+pub use pursue::{Changes, FURTHEST, Reached, pursue};
 pub use render::{draw_beside, render};
 pub use steer::{Steering, steer};
 pub use vocoder::{Vocoder, VocoderConfig};

@@ -1,13 +1,14 @@
 //! What a run's latents were found to mean: `latents.json`, beside its checkpoints.
 //!
 //! `evaluate latents --name` writes it ([`crate::metrics::latents::naming`]), `synth inspect` shows it, `synth edit --pitch`
-//! and the like move by it ([`steer`](super::steer())). It is of one checkpoint's model, and of no other.
+//! and the like move by it ([`steer`](super::steer()), [`pursue`](super::pursue()). It is of one checkpoint's model, and of no other.
 
 use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use crate::beside::write_beside;
@@ -103,6 +104,8 @@ pub struct Meanings {
     pub names: Vec<Name>,
     /// What all together tell; a quality that no segment has is left out.
     pub slopes: Vec<Slope>,
+    /// Covariance of the codes of all segments, `[latents, latents]`; 0 of latents that are not in use.
+    pub covariance: Vec<Vec<f64>>,
 }
 
 impl Meanings {
@@ -141,11 +144,24 @@ impl Meanings {
             let (name, count) = (slope.quality.name(), slope.weights.len());
             return Err(wrong(format!("{name} has {count} weights, the VAE {latents} latents")));
         }
+        let rows = &found.covariance;
+        if rows.len() != latents || rows.iter().any(|row| row.len() != latents) {
+            return Err(wrong(format!("has a covariance of {} rows, the VAE {latents} latents", rows.len())));
+        }
         let twice = |(at, slope): (usize, &Slope)| slopes[..at].iter().any(|other| other.quality == slope.quality);
         if slopes.iter().enumerate().any(twice) || found.names.iter().any(|name| name.latent >= latents) {
             return Err(wrong(format!("names a quality twice, or a latent beyond {}", latents - 1)));
         }
         Ok(Some(found))
+    }
+
+    /// [`covariance`](Self::covariance) as an array.
+    ///
+    /// # Panics
+    /// If its rows differ in length, which [`read`](Self::read) refuses.
+    pub fn covariance(&self) -> Array2<f64> {
+        let count = self.covariance.len();
+        Array2::from_shape_vec((count, count), self.covariance.concat()).expect("as many columns as rows")
     }
 
     /// What all latents together say of a quality.

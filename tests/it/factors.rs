@@ -226,8 +226,9 @@ fn flags_that_cannot_work_are_named() {
         (&["--segments", "5"][..], "--factors"),
         (&["--factors", "--utterances", "5"], "--utterances"),
         (&["--factors", "--correlate", "f0,f9=0.5"], "`f9` is no factor"),
-        (&["--factors", "--correlate", "f0,f1=1.5"], "between -1 and 1"),
-        (&["--factors", "--correlate", "f0,f1=NaN"], "between -1 and 1"),
+        (&["--factors", "--correlate", "f0,f1=1.5"], "must be greater than -1 and less than 1"),
+        (&["--factors", "--correlate", "f0,f1=1"], "must be greater than -1 and less than 1"),
+        (&["--factors", "--correlate", "f0,f1=NaN"], "must be greater than -1 and less than 1"),
         (&["--factors", "--correlate", "f0,f0_hz=0.5"], "twice"),
         (&["--factors", "--correlate", "f0"], "as in f0,f1=0.6"),
     ] {

@@ -19,7 +19,7 @@ use vae_workshop::metrics::latents::scores::{FactorScores, Factors, score, squar
 use vae_workshop::metrics::latents::udr::{median, udr};
 use vae_workshop::random;
 
-use crate::env::{fail, lasting_folder, run, succeed, text};
+use crate::env::{Said, fail, lasting_folder, run, succeed, text};
 use crate::pipeline::runs;
 
 fn normal(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
@@ -257,9 +257,11 @@ fn udr_is_one_of_the_same_latents_in_other_places_and_less_of_mixed_ones() {
         (udr(codes.view(), elsewhere.view()).unwrap() - udr(elsewhere.view(), codes.view()).unwrap()).abs() < 1e-12
     );
     assert_eq!(udr(codes.view(), Array2::zeros((20_000, 0)).view()), None);
+    let few = |rows: usize| udr(codes.slice(s![..rows, ..]), codes.slice(s![..rows, ..]));
+    assert!(few(19).is_none() && few(20).is_some(), "as the other scores");
     // Two orthogonal waves with ties: r = 1 for itself and 0 for the other, hence exactly 1.
     let waves =
-        Array2::from_shape_fn((8, 2), |(row, column)| ((row as f64 + 0.5) * PI / [4.0, 2.0][column]).cos().signum());
+        Array2::from_shape_fn((24, 2), |(row, column)| ((row as f64 + 0.5) * PI / [4.0, 2.0][column]).cos().signum());
     assert!((udr(waves.view(), waves.view()).unwrap() - 1.0).abs() < 1e-12);
     assert_eq!((median(vec![3.0, 1.0, 2.0]), median(vec![1.0, 2.0]), median(vec![])), (Some(2.0), Some(1.5), None));
 }
@@ -414,7 +416,29 @@ fn two_runs_are_compared_and_one_is_refused() {
     let udr = number(&all[0]["udr"]);
     assert!((0.0..=1.0).contains(&udr) && all[0]["udr"] == all[1]["udr"] && all[0]["with"][0].is_null());
     let one = fail("evaluate", &["udr", text(&trained.vae()), text(&test)]);
-    assert!(one.contains("holds 0 runs") && one.lines().count() == 1, "{one}");
+    assert!(one.contains("holds no run of train-vae") && one.lines().count() == 1, "{one}");
+}
+
+#[test]
+fn what_is_no_vae_among_the_runs_is_named_and_passed_over() {
+    let trained = trained();
+    let (_, other, inverter) = crate::pipeline::runs();
+    let folder = tempfile::tempdir().unwrap();
+    let link = |from: &Path, name: &str| std::os::unix::fs::symlink(from, folder.path().join(name)).unwrap();
+    link(&trained.runs.join("a"), "a");
+    link(inverter, "cbhg");
+    link(other, ".hidden");
+    fs::create_dir(folder.path().join("notes")).unwrap();
+    let test = trained.test();
+    let flags = ["udr", "--device", "cpu", "--json", "-", text(folder.path()), text(&test)];
+    let one = fail("evaluate", &flags);
+    assert!(one.contains("holds one run of train-vae; UDR compares two at least"), "{one}");
+    link(&trained.runs.join("b"), "b");
+    let Said { out, err, .. } = run("evaluate", &flags);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let names: Vec<_> = report["runs"].as_array().unwrap().iter().map(|run| run["vae"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a", "b"].map(|name| folder.path().join(name).display().to_string()));
+    assert!(err.contains("cbhg/step-00000020 is a run of the inverter") && err.lines().count() == 1, "{err}");
 }
 
 #[test]

@@ -36,7 +36,9 @@ fn near(found: &Array1<f64>, wanted: &[f64]) {
 }
 
 #[test]
-fn the_move_is_the_shortest_one_that_does_what_is_asked_and_holds_the_rest() {
+fn of_latents_alike_the_move_is_the_shortest_one_that_does_what_is_asked_and_holds_the_rest() {
+    let alike = Array2::eye(3);
+    let steer = |slopes: &[Slope], asked: &[(Quality, f64)]| steer(slopes, alike.view(), asked);
     use Quality::{Loudness, Pitch, Tilt, Voicing};
     let pitch = slope(Pitch, &[2.0, 0.0, 0.0], 0.9);
     near(&steer(std::slice::from_ref(&pitch), &[(Pitch, 3.0)]).unwrap().by, &[1.5, 0.0, 0.0]);
@@ -64,16 +66,28 @@ fn the_move_is_the_shortest_one_that_does_what_is_asked_and_holds_the_rest() {
 }
 
 #[test]
-fn of_any_slopes_the_move_is_the_pseudo_inverse() {
+fn of_any_slopes_and_codes_the_move_is_the_likeliest() {
     let weights = normal(2, 8, 1);
     let (w, v) = (weights.row(0), weights.row(1));
     let slopes = [slope(Quality::Pitch, w.as_slice().unwrap(), 1.0), slope(Quality::Tilt, v.as_slice().unwrap(), 1.0)];
-    let found = steer(&slopes, &[(Quality::Pitch, 2.0), (Quality::Tilt, -1.0)]).unwrap().by;
-    // d = Wᵀ (W Wᵀ)⁻¹ t, the inverse of two by two written out.
-    let (ww, wv, vv) = (w.dot(&w), w.dot(&v), v.dot(&v));
-    let determinant = ww * vv - wv * wv;
-    let (a, b) = ((2.0 * vv + wv) / determinant, (-ww - 2.0 * wv) / determinant);
-    near(&found, (w.to_owned() * a + v.to_owned() * b).as_slice().unwrap());
+    let codes = normal(20, 8, 5);
+    for covariance in [Array2::eye(8), codes.t().dot(&codes) / 20.0] {
+        let found = steer(&slopes, covariance.view(), &[(Quality::Pitch, 2.0), (Quality::Tilt, -1.0)]).unwrap();
+        // d = C Wᵀ (W C Wᵀ)⁻¹ t, the inverse of two by two written out; of the identity the pseudo-inverse.
+        let (cw, cv) = (covariance.dot(&w), covariance.dot(&v));
+        let (ww, wv, vv) = (w.dot(&cw), w.dot(&cv), v.dot(&cv));
+        let determinant = ww * vv - wv * wv;
+        let (a, b) = ((2.0 * vv + wv) / determinant, (-ww - 2.0 * wv) / determinant);
+        near(&found.by, (cw * a + cv * b).as_slice().unwrap());
+        // dᵀ C⁻¹ d is tᵀ (W C Wᵀ)⁻¹ t.
+        assert!((found.far - (2.0 * a - b).sqrt()).abs() < 1e-12, "{}", found.far);
+    }
+    // A latent that codes never move in has no part in it, whatever its weight; one of a wide latent is likelier than that of a narrow.
+    let covariance = Array2::from_diag(&array![4.0, 1.0, 0.0]);
+    let pitch = [slope(Quality::Pitch, &[1.0, 1.0, 5.0], 1.0)];
+    near(&steer(&pitch, covariance.view(), &[(Quality::Pitch, 5.0)]).unwrap().by, &[4.0, 1.0, 0.0]);
+    let unmoved = [slope(Quality::Pitch, &[0.0, 0.0, 5.0], 1.0)];
+    assert!(steer(&unmoved, covariance.view(), &[(Quality::Pitch, 1.0)]).is_err());
 }
 
 #[test]
@@ -172,6 +186,12 @@ fn names_and_slopes_are_what_the_codes_say() {
     // That tilt, which such a VAE learns first, is predicted is computed anew here, in one part without shrinking.
     let weights: Array1<f64> = slopes[3]["weights"].as_array().unwrap().iter().map(number).collect();
     let centred = |values: Array1<f64>| &values - values.mean().unwrap();
+    for (latent, row) in found["covariance"].as_array().unwrap().iter().enumerate() {
+        for (other, value) in row.as_array().unwrap().iter().enumerate() {
+            let [one, two] = [latent, other].map(|latent| centred(codes.column(latent).to_owned()));
+            assert!((number(value) - one.dot(&two) / codes.nrows() as f64).abs() < 1e-9, "{latent}, {other}");
+        }
+    }
     let (is, predicted) = (centred(factors.column(3).to_owned()), centred(codes.dot(&weights)));
     let missed = &is - &predicted;
     let r2 = 1.0 - missed.dot(&missed) / is.dot(&is);
@@ -272,6 +292,7 @@ fn loudness_goes_where_it_is_asked_to_and_what_came_of_it_is_told() {
         let by = told(&said, &format!("loudness: asked {}6.00 dB, got ", &asked[..1]));
         assert!((by - (loudness(&sound) - loudness(&plain))).abs() < 0.02, "{said}");
         assert!(by * sign > 2.0, "{said}");
+        assert!(said.contains("  codes moved by ") && said.contains(" of their deviations"), "{said}");
         for other in ["pitch", "tilt", "voicing"] {
             assert!(
                 said.contains(&format!("  {other}: to be held")) || said.contains(&format!("  {other}: left free")),
@@ -347,6 +368,10 @@ fn what_cannot_be_asked_for_is_refused_in_one_line() {
     fs::write(&file, found.to_string()).unwrap();
     refused(&run, &["--tilt", "+2dB"], "pitch has 5 weights, the VAE 6 latents");
     found["slopes"].as_array_mut().unwrap().remove(0);
+    found["covariance"].as_array_mut().unwrap().pop();
+    fs::write(&file, found.to_string()).unwrap();
+    refused(&run, &["--tilt", "+2dB"], "has a covariance of 5 rows, the VAE 6 latents");
+    found["covariance"] = named.found()["covariance"].clone();
     fs::write(&file, found.to_string()).unwrap();
     refused(&run, &["--pitch", "+2st"], "tell no pitch");
 }

@@ -389,7 +389,7 @@ const CASES: [Case; 6] = [
     (
         &["--objective", "factor", "--discriminator-learning-rate", "0.001", "--ema", "0.5"],
         &["kl", "total_correlation"],
-        |of| of("kl") + 35.0 * of("total_correlation").max(0.0),
+        |of| of("kl") + 35.0 * of("total_correlation"),
     ),
     (
         &["--objective", "beta-tc", "--alpha", "0.5", "--kl-warmup-steps", "3"],

@@ -17,6 +17,7 @@ use crate::dsp::mel::{hz_to_mel, mel_to_hz};
 use crate::features::{Contents, FeatureConfig, FeatureExtractor, FeatureFile};
 use crate::metrics::mean;
 use crate::metrics::pitch::PitchTracker;
+use crate::synth::Changes;
 
 /// Logarithm of the pitch (pYIN, mean over the frames with a voice, if half of them have one), the share of frames with a
 /// voice, logarithm of the mean power in the bands, the slope of the mean spectrum in decibels an octave, and its centroid.
@@ -59,26 +60,54 @@ pub fn heard(set: &FeatureSet, encoded: &Encoded) -> Result<Factors> {
     Ok(Factors { names: HEARD[first..].iter().map(|name| name.to_string()).collect(), values })
 }
 
-/// Of a whole sound, in units of [`Quality::ALL`](crate::synth::Quality::ALL): pitch in semitones above 1 Hz (the median over frames with a voice),
-/// loudness in decibels, tilt in decibels an octave, the share of frames with a voice; power as in the features that `config`
-/// makes of the samples as they are.
-///
-/// # Errors
-/// If the sound is empty, or too loud for f32 spectra.
-pub fn of_sound(sound: &Waveform, config: &FeatureConfig) -> Result<[Option<f64>; 4]> {
-    let as_is = FeatureConfig { trim_silence_db: None, normalize: false, ..config.clone() };
-    let logmel = FeatureExtractor::new(as_is)?.extract_contents(sound, Contents::LOGMEL)?.logmel;
-    let [energy, tilt, _] = of_spectra(logmel.view(), config);
-    let [mut pitch, mut voicing] = [None; 2];
-    if sound.sample_rate >= LEAST_RATE {
-        let hop = config.hop_size * sound.sample_rate as usize / config.sample_rate as usize;
-        let samples: Vec<f64> = sound.samples.iter().map(|&sample| f64::from(sample)).collect();
-        let frames = PitchTracker::new(sound.sample_rate, hop.max(1)).track(&samples);
-        let voiced: Vec<f64> = frames.iter().flatten().map(|hz| 12.0 * hz.log2()).collect();
-        voicing = Some(voiced.len() as f64 / frames.len() as f64);
-        pitch = median(voiced);
+/// What is heard of a whole sound.
+pub struct Sounding {
+    /// Semitones above 1 Hz of each frame that has a voice; `None` below 4 kHz.
+    pitch: Option<Vec<Option<f64>>>,
+    decibels: f64,
+    tilt: f64,
+}
+
+impl Sounding {
+    /// Hears a sound; power as in the features that `config` makes of the samples as they are.
+    ///
+    /// # Errors
+    /// If the sound is empty, or too loud for f32 spectra.
+    pub fn of(sound: &Waveform, config: &FeatureConfig) -> Result<Self> {
+        let as_is = FeatureConfig { trim_silence_db: None, normalize: false, ..config.clone() };
+        let logmel = FeatureExtractor::new(as_is)?.extract_contents(sound, Contents::LOGMEL)?.logmel;
+        let [energy, tilt, _] = of_spectra(logmel.view(), config);
+        let pitch = (sound.sample_rate >= LEAST_RATE).then(|| {
+            let hop = config.hop_size * sound.sample_rate as usize / config.sample_rate as usize;
+            let samples: Vec<f64> = sound.samples.iter().map(|&sample| f64::from(sample)).collect();
+            let frames = PitchTracker::new(sound.sample_rate, hop.max(1)).track(&samples);
+            frames.into_iter().map(|hz| hz.map(|hz| 12.0 * hz.log2())).collect()
+        });
+        Ok(Self { pitch, decibels: 10.0 * energy / LN_10, tilt })
     }
-    Ok([pitch, Some(10.0 * energy / LN_10), Some(tilt), voicing])
+
+    /// By how much another sound of the same codes but for a move differs, in units and order of
+    /// [`Quality::ALL`](crate::synth::Quality::ALL): pitch is the median over frames that have a voice in both, lest frames that
+    /// gain or lose theirs pass for a change.
+    pub fn change_to(&self, other: &Self) -> Changes {
+        let both = self.pitch.as_ref().zip(other.pitch.as_ref());
+        let pitch = both.and_then(|(was, is)| {
+            let moved = was.iter().zip(is).filter_map(|(was, is)| Some((*is)? - (*was)?));
+            median(moved.collect())
+        });
+        let voicing = both.map(|(was, is)| voiced(is) - voiced(was));
+        [pitch, Some(other.decibels - self.decibels), Some(other.tilt - self.tilt), voicing]
+    }
+
+    /// Whether a frame has a voice.
+    pub fn has_voice(&self) -> bool {
+        self.pitch.as_ref().is_some_and(|frames| frames.iter().any(Option::is_some))
+    }
+}
+
+/// Share of frames that have a voice.
+fn voiced(frames: &[Option<f64>]) -> f64 {
+    frames.iter().flatten().count() as f64 / frames.len() as f64
 }
 
 type Heard = (Array2<f32>, Option<Vec<Option<f64>>>);
@@ -92,9 +121,9 @@ fn read(path: &Path, tracker: Option<&PitchTracker>) -> Result<Heard> {
 }
 
 fn of_pitch(frames: &[Option<f64>]) -> [f64; 2] {
-    let voiced = frames.iter().flatten().count();
-    let f0 = mean(frames.iter().flatten().map(|hz| hz.ln())).filter(|_| 2 * voiced >= frames.len());
-    [f0.unwrap_or(f64::NAN), voiced as f64 / frames.len() as f64]
+    let voicing = voiced(frames);
+    let f0 = mean(frames.iter().flatten().map(|hz| hz.ln())).filter(|_| voicing >= 0.5);
+    [f0.unwrap_or(f64::NAN), voicing]
 }
 
 /// Logarithm of energy, tilt, centroid of log-mels `[frames, mels]`.

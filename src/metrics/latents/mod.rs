@@ -171,7 +171,7 @@ pub struct Agreement {
     pub vae: String,
     /// Its active latents.
     pub active: usize,
-    /// Its UDR with each run, `None` with itself and where either has no active latent.
+    /// Its UDR with each run, `None` with itself, where either has no active latent, and of too few segments.
     pub with: Vec<Option<f64>>,
     /// The median of them: the run's UDR.
     pub udr: Option<f64>,

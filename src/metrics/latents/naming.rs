@@ -38,7 +38,21 @@ pub fn meanings(codec: &VaeCodec, set: &FeatureSet, measured: &Measured) -> Resu
             .filter_map(|latent| name(latent, encoded.mean.column(latent), factors, &report.scores.factors))
             .collect(),
         slopes: slopes(measured, &of_sound),
+        covariance: covariance(measured),
     })
+}
+
+/// Of the latents in use, over all segments.
+fn covariance(measured: &Measured) -> Vec<Vec<f64>> {
+    let Measured { report, encoded, .. } = measured;
+    let mut centred = &encoded.mean - &encoded.mean.mean_axis(Axis(0)).expect("there are segments");
+    for (latent, mut column) in centred.columns_mut().into_iter().enumerate() {
+        if report.kl[latent] <= ACTIVE {
+            column.fill(0.0);
+        }
+    }
+    let covariance = centred.t().dot(&centred) / encoded.mean.nrows() as f64;
+    covariance.rows().into_iter().map(|row| row.to_vec()).collect()
 }
 
 fn name(latent: usize, codes: ArrayView1<f64>, factors: &Factors, scores: &[FactorScore]) -> Option<Name> {

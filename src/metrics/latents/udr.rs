@@ -6,7 +6,10 @@
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
-/// The score of two runs' codes of the same segments, from 0 to 1; `None` if either has no active latent.
+use super::information::BINS;
+
+/// The score of two runs' codes of the same segments, from 0 to 1; `None` if either has no active latent, and of fewer than 20
+/// segments, as the other scores.
 ///
 /// # Shapes
 /// `one` and `other` `[n, latents]`, of the active latents alone
@@ -16,7 +19,7 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 pub fn udr(one: ArrayView2<f64>, other: ArrayView2<f64>) -> Option<f64> {
     let ranked = |codes: ArrayView2<f64>| codes.columns().into_iter().map(|column| ranks(column)).collect::<Vec<_>>();
     let (a, b) = (ranked(one), ranked(other));
-    if a.is_empty() || b.is_empty() {
+    if a.is_empty() || b.is_empty() || one.nrows() < BINS {
         return None;
     }
     let similarity = Array2::from_shape_fn((a.len(), b.len()), |(i, j)| correlation(&a[i], &b[j]).abs());
