@@ -11,12 +11,12 @@
 use ndarray::{Array2, ArrayView2, Zip};
 use realfft::num_complex::Complex;
 
+use super::projection::Projection;
 use super::stft::Stft;
+use crate::kernels::math::{Work, vectorized};
 
 /// What the fast algorithm adds of the last step: 0.99 is the paper's choice and the best of those measured here.
 pub const FAST_MOMENTUM: f32 = 0.99;
-
-const ORDER: &str = "arrays made here are in standard order";
 
 /// Below this power a bin has no phase; it becomes zero rather than a division by zero.
 const NO_PHASE: f32 = 1e-30;
@@ -47,39 +47,55 @@ pub fn griffin_lim(
     let mut scale = vec![0.0; magnitude.ncols()];
     alternate(start, known, stft, iterations, momentum, |frame, spectrum| {
         let target = magnitude.row(frame);
-        impose(target.to_slice().expect("the layout is standard"), spectrum, &mut scale);
+        let target = target.to_slice().expect("the layout is standard");
+        vectorized(Impose { target, spectrum, scale: &mut scale });
     })
 }
 
 /// Gives each bin of `spectrum` its target magnitude and leaves its phase. In three passes, each of which the compiler
 /// turns into vector instructions; in one it does not.
-fn impose(target: &[f32], spectrum: &mut [Complex<f32>], scale: &mut [f32]) {
-    for (scale, bin) in scale.iter_mut().zip(&*spectrum) {
-        *scale = bin.norm_sqr();
-    }
-    for (scale, &target) in scale.iter_mut().zip(target) {
-        *scale = target / scale.max(NO_PHASE).sqrt();
-    }
-    for (bin, &scale) in spectrum.iter_mut().zip(&*scale) {
-        *bin *= scale;
+struct Impose<'a> {
+    target: &'a [f32],
+    spectrum: &'a mut [Complex<f32>],
+    scale: &'a mut [f32],
+}
+
+impl Work for Impose<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { target, spectrum, scale } = self;
+        for (scale, bin) in scale.iter_mut().zip(&*spectrum) {
+            *scale = bin.norm_sqr();
+        }
+        for (scale, &target) in scale.iter_mut().zip(target) {
+            *scale = target / scale.max(NO_PHASE).sqrt();
+        }
+        for (bin, &scale) in spectrum.iter_mut().zip(&*scale) {
+            *bin *= scale;
+        }
     }
 }
 
-/// The loop: `iterations` times resynthesise, analyse, add momentum and call `constrain` with each frame's number and
+/// The loop: `iterations` times resynthesise, add momentum, analyse and call `constrain` with each frame's number and
 /// spectrum; then resynthesise a last time. The constraint is imposed on the start as well. The first frames are those of
 /// `known` throughout.
 ///
+/// The fast algorithm adds to a spectrum what it has changed since the iteration before. Analysis is linear: the same is
+/// added to the signal here, of which there is less.
+///
 /// # Panics
-/// If `spectrum` does not have the transform's bins.
+/// If `start` does not have the transform's bins.
 pub(super) fn alternate(
-    mut spectrum: Array2<Complex<f32>>,
+    start: Array2<Complex<f32>>,
     known: ArrayView2<Complex<f32>>,
     stft: &Stft<f32>,
     iterations: usize,
     momentum: f32,
     mut constrain: impl FnMut(usize, &mut [Complex<f32>]),
 ) -> Vec<f32> {
-    let (frames, bins) = spectrum.dim();
+    let (frames, bins) = start.dim();
     assert_eq!(bins, stft.bins(), "a spectrum of {bins} bins for a transform of {}", stft.bins());
     let mut signal = vec![0.0; stft.inverse_len(frames)];
     if signal.is_empty() {
@@ -89,34 +105,23 @@ pub(super) fn alternate(
         true => spectrum.iter_mut().zip(known.row(frame)).for_each(|(bin, known)| *bin = *known),
         false => constrain(frame, spectrum),
     };
-    let mut scratch = stft.scratch();
-    let mut consistent = Array2::zeros((frames, bins));
-    let mut before = consistent.clone();
-    for (frame, mut row) in spectrum.rows_mut().into_iter().enumerate() {
-        constrain(frame, row.as_slice_mut().expect(ORDER));
-    }
-    for iteration in 0..iterations {
-        stft.inverse_into(spectrum.view(), &mut signal, &mut scratch);
-        stft.forward_into(&signal, consistent.view_mut(), &mut scratch);
-        if momentum == 0.0 || iteration == 0 {
-            // Nothing comes before the first step, so nothing is added to it.
-            spectrum.assign(&consistent);
+    let mut projection = Projection::new(stft, signal.len());
+    projection.inverse(&mut signal, |frame, spectrum| {
+        spectrum.iter_mut().zip(start.row(frame)).for_each(|(bin, start)| *bin = *start);
+        constrain(frame, spectrum);
+    });
+    drop(start);
+    let mut before = signal.clone();
+    let mut next = vec![0.0; signal.len()];
+    for _ in 0..iterations {
+        // Nothing comes before the first iteration: nothing is added to it.
+        for (before, now) in before.iter_mut().zip(&signal) {
+            *before = now + (now - *before) * momentum;
         }
-        for (frame, mut row) in spectrum.rows_mut().into_iter().enumerate() {
-            let next = row.as_slice_mut().expect(ORDER);
-            if momentum != 0.0 && iteration > 0 {
-                let (now, before) = (consistent.row(frame), before.row(frame));
-                for ((next, now), before) in
-                    next.iter_mut().zip(now.to_slice().expect(ORDER)).zip(before.to_slice().expect(ORDER))
-                {
-                    *next = now + (now - before) * momentum;
-                }
-            }
-            constrain(frame, next);
-        }
-        std::mem::swap(&mut before, &mut consistent);
+        projection.pass(&before, &mut next, &mut constrain);
+        std::mem::swap(&mut before, &mut signal);
+        std::mem::swap(&mut signal, &mut next);
     }
-    stft.inverse_into(spectrum.view(), &mut signal, &mut scratch);
     signal
 }
 

@@ -3,11 +3,13 @@
 //! Arrays are time-major, `[frames, bins]` or `[frames, bands]`. Logarithms are natural unless decibels are named.
 
 pub mod emphasis;
+mod frame_pair;
 pub mod griffin_lim;
 pub mod mel;
 pub mod mel_inverse;
 pub mod pghi;
 pub mod phase;
+mod projection;
 pub mod stft;
 pub mod trim;
 

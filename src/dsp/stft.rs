@@ -228,20 +228,35 @@ impl<T: Real> Stft<T> {
         signal.iter_mut().zip(&scratch.envelope).for_each(|(x, &scale)| *x = *x * scale);
     }
 
+    /// What frames are multiplied by.
+    pub(super) fn window(&self) -> &[T] {
+        &self.window
+    }
+
+    /// The window divided by the transform's length, which unscaled inverse transforms are multiplied by.
+    pub(super) fn synthesis(&self) -> &[T] {
+        &self.synthesis
+    }
+
     /// Where frame `t` meets the signal: how many of its samples lie before the start, and the first sample it covers.
-    fn place(&self, t: usize) -> (usize, usize) {
+    pub(super) fn place(&self, t: usize) -> (usize, usize) {
         let (centre, half) = (t * self.hop, self.n_fft / 2);
         (half.saturating_sub(centre), centre.saturating_sub(half))
     }
 
+    /// The samples of frame `t`, where all of it is inside `signal`.
+    pub(super) fn inside<'a>(&self, signal: &'a [T], t: usize) -> Option<&'a [T]> {
+        let start = (t * self.hop).checked_sub(self.n_fft / 2)?;
+        signal.get(start..start + self.n_fft)
+    }
+
     /// Frame `t` of `signal` under the window.
-    fn cut_frame(&self, signal: &[T], t: usize, frame: &mut [T]) {
-        let start = (t * self.hop) as isize - (self.n_fft / 2) as isize;
-        let inside = usize::try_from(start).ok().and_then(|start| signal.get(start..start + self.n_fft));
+    pub(super) fn cut_frame(&self, signal: &[T], t: usize, frame: &mut [T]) {
         let frame = frame.iter_mut().zip(&self.window);
-        match inside {
+        match self.inside(signal, t) {
             Some(samples) => frame.zip(samples).for_each(|((out, &w), &x)| *out = x * w),
             None => {
+                let start = (t * self.hop) as isize - (self.n_fft / 2) as isize;
                 for (n, (out, &w)) in frame.enumerate() {
                     *out = padded(signal, start + n as isize, self.pad_mode) * w;
                 }
@@ -250,7 +265,7 @@ impl<T: Real> Stft<T> {
     }
 
     /// One over the summed squares of the windows that cover each sample of a signal of `frames` frames.
-    fn invert_envelope(&self, frames: usize, envelope: &mut Vec<T>) {
+    pub(super) fn invert_envelope(&self, frames: usize, envelope: &mut Vec<T>) {
         let mut squares = vec![0.0f64; self.inverse_len(frames)];
         for t in 0..frames {
             let (skip, start) = self.place(t);
