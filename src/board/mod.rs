@@ -142,7 +142,7 @@ impl EventWriter {
     }
 
     /// Adds what a run was told, by name, for TensorBoard's tab of hyperparameters: numbers, texts and truth values as they are, null
-    /// left out, all else as JSON. Its metrics are the scalars of this folder's runs.
+    /// left out, all else as JSON. Its metrics are the scalars of this folder.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be written.

@@ -26,8 +26,9 @@ impl Journal {
         })
     }
 
-    /// Shows what makes the run what it is: as text, and in the folder of both curves as hyperparameters.
-    pub(super) fn configuration(&mut self, run: &RunDir, config: &RunConfig) -> Result<()> {
+    /// Shows what makes the run what it is: as text, and beside the test's curves as hyperparameters: TensorBoard finds no curves for
+    /// those of the folder that it is started in.
+    pub(super) fn configuration(&mut self, config: &RunConfig) -> Result<()> {
         let json = serde_json::to_string_pretty(config).expect("a configuration is plain data");
         self.train.text(0, "configuration", &format!("```json\n{json}\n```"))?;
         let config = serde_json::to_value(config).expect("a configuration is plain data");
@@ -35,7 +36,7 @@ impl Journal {
         let told = leaves(&config)
             .into_iter()
             .filter(|(name, _)| !about_data.contains(&name.split('.').next().unwrap_or_default()));
-        EventWriter::create(run.path(), 0)?.hyperparameters(told)
+        self.test.hyperparameters(told)
     }
 
     /// Notes training means and what the optimizer did, by name.

@@ -244,7 +244,7 @@ struct Loop<'a, T: Task> {
 impl<T: Task> Loop<'_, T> {
     fn run(mut self) -> Result<Outcome> {
         if self.session.saved.is_none() {
-            self.journal.configuration(self.run, &self.session.about.config)?;
+            self.journal.configuration(&self.session.about.config)?;
             self.save()?; // a disk that cannot be written is found out before the work, not after
         } else if self.is_due(self.limits.eval_every) && self.session.about.tested < self.step() {
             self.evaluate()?; // it was interrupted
