@@ -212,6 +212,7 @@
     sliders.forEach(({ set }) => set(0));
   }
 
+  part("measured").textContent = `KL: how far a latent's posteriors are from the prior, in nats, on average over ${data.measured}.`;
   const rows = data.latents.map((latent) => [latent, slider(latent)]);
   const first = Math.min(SHOWN, Math.max(1, rows.filter(([{ kl }]) => kl > ACTIVE).length));
   part("sliders").append(...rows.slice(0, first).map(([, row]) => row));

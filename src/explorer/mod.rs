@@ -42,29 +42,40 @@ pub struct LatentName {
     pub per_unit: f64,
 }
 
-/// The explorer of the VAE in `run`, which is named in the command lines that it gives. `sounds`, recordings or feature files,
-/// order its latents by their mean KL divergence from the prior; it starts from the first of them. `names` may be empty.
+/// What is known of a run's latents.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// What some of them mean.
+    pub names: Vec<LatentName>,
+    /// Mean divergence of each from the prior over the test set, in nats. Unless it has all of them, they are measured on the sounds.
+    pub divergences: Vec<(usize, f64)>,
+}
+
+/// The explorer of the VAE in `run`, which is named in the command lines that it gives. Its latents come in the order of their
+/// divergences; it starts from the first of `sounds`, recordings or feature files.
 ///
 /// A page has room for one. About 5 MB with the default model.
 ///
 /// # Errors
 /// If the run is no VAE's or cannot be read, if there are no sounds, or one cannot be read or has other features.
-pub fn fragment(run: &Path, sounds: &[PathBuf], names: &[LatentName]) -> Result<Fragment> {
+pub fn fragment(run: &Path, sounds: &[PathBuf], known: &Known) -> Result<Fragment> {
     if sounds.is_empty() {
         return Err(Error::Config("an explorer needs a recording or a feature file to start from".into()));
     }
     let codec = VaeCodec::open(run, &Device::flex())?;
     let (checkpoint, tensors) = Checkpoint::with_model(run)?;
-    let mut divergences = Divergences { sums: vec![0.0; codec.latents()], segments: 0 };
+    let tested = known.divergences.len() == codec.latents();
+    let mut measured = Divergences { sums: vec![0.0; codec.latents()], segments: 0 };
     let mut examples = Vec::new();
-    for path in sounds {
+    for path in sounds.iter().take(if tested { EXAMPLES } else { usize::MAX }) {
         let source = read_features(path, codec.features(), run)?;
         let codes = codec.encode(source.logmel.view(), source.meta.gain);
-        divergences.add(&codes);
+        measured.add(&codes);
         if examples.len() < EXAMPLES {
             examples.push(example(path, &codes));
         }
     }
+    let divergences = if tested { known.divergences.clone() } else { measured.means() };
     let (tensors, weights) = pack(&tensors);
     let data = json!({
         "run": run.to_string_lossy(),
@@ -74,8 +85,9 @@ pub fn fragment(run: &Path, sounds: &[PathBuf], names: &[LatentName]) -> Result<
         "vae": codec.fingerprint(),
         "tensors": tensors,
         "weights": weights,
-        "latents": divergences.ranked(),
-        "names": names,
+        "latents": ranked(divergences),
+        "measured": if tested { "the test set" } else { "these recordings" },
+        "names": known.names,
         "examples": examples,
         "colours": colours(),
     });
@@ -119,13 +131,15 @@ impl Divergences {
         }
     }
 
-    /// `{latent, kl}`, the one that says most first.
-    fn ranked(&self) -> Vec<Value> {
-        let mean = |latent: usize| self.sums[latent] / self.segments as f64;
-        let mut order: Vec<usize> = (0..self.sums.len()).collect();
-        order.sort_by(|&a, &b| mean(b).total_cmp(&mean(a)));
-        order.into_iter().map(|latent| json!({ "latent": latent, "kl": mean(latent) })).collect()
+    fn means(&self) -> Vec<(usize, f64)> {
+        self.sums.iter().map(|sum| sum / self.segments as f64).enumerate().collect()
     }
+}
+
+/// `{latent, kl}`, the one that says most first.
+fn ranked(mut divergences: Vec<(usize, f64)>) -> Vec<Value> {
+    divergences.sort_by(|one, other| other.1.total_cmp(&one.1));
+    divergences.into_iter().map(|(latent, kl)| json!({ "latent": latent, "kl": kl })).collect()
 }
 
 /// The first codes of a sound: as many whole segments as [`SECONDS`] hold, one at least.

@@ -51,8 +51,8 @@ fn results(runs: &[&Run]) -> String {
     for name in names {
         rows.push(row(&format!("last test {name}"), &|run| value(run.about.test.get(name).copied())));
     }
-    if runs.iter().any(|run| run.curves.last("latents/active").is_some()) {
-        rows.push(row("latents in use", &|run| value(run.curves.last("latents/active"))));
+    if runs.iter().any(|run| run.active().is_some()) {
+        rows.push(row("latents in use", &|run| value(run.active())));
     }
     rows.push(row("values in the model", &|run| number(run.parameters as f64)));
     let note = if runs.windows(2).any(|pair| pair[0].about.config.test_data != pair[1].about.config.test_data) {

@@ -56,14 +56,14 @@ impl Curves {
         names
     }
 
-    /// The last value of a test curve.
-    pub(super) fn last(&self, tag: &str) -> Option<f64> {
-        self.test.get(tag)?.last().map(|&(_, value)| value)
+    /// The value of a test curve at a step.
+    pub(super) fn at(&self, tag: &str, step: u64) -> Option<f64> {
+        self.test.get(tag)?.iter().rev().find(|point| point.0 == step as f64).map(|&(_, value)| value)
     }
 
-    /// The divergence of each latent at the last evaluation, in nats, the greatest first.
-    pub(super) fn divergences(&self) -> Vec<(usize, f64)> {
-        let latent = |tag: &String| Some((tag.strip_prefix("kl/latent-")?.parse().ok()?, self.last(tag)?));
+    /// The divergence of each latent at the evaluation of a step, in nats, the greatest first.
+    pub(super) fn divergences(&self, step: u64) -> Vec<(usize, f64)> {
+        let latent = |tag: &String| Some((tag.strip_prefix("kl/latent-")?.parse().ok()?, self.at(tag, step)?));
         let mut found: Vec<(usize, f64)> = self.test.keys().filter_map(latent).collect();
         found.sort_by(|one, other| other.1.total_cmp(&one.1));
         found
@@ -105,15 +105,19 @@ mod tests {
         assert_eq!(curves.train["loss/total"], [(5.0, 2.5)]);
         assert_eq!(curves.test["loss/total"], [(10.0, 3.0)]);
         assert_eq!(curves.losses(), ["total", "kl"]);
-        assert_eq!(curves.last("loss/kl"), Some(4.0));
+        assert_eq!((curves.at("loss/kl", 10), curves.at("loss/kl", 11)), (Some(4.0), None));
         assert_eq!(curves.seconds(), 2.5);
         assert!(!curves.test.contains_key("loss/l1"));
     }
 
     #[test]
-    fn latents_come_in_the_order_of_their_divergence() {
-        let text = "{\"step\":1,\"phase\":\"test\",\"kl/latent-00\":0.5,\"kl/latent-01\":2.0,\"kl/latent-10\":1.0}";
-        assert_eq!(Curves::parse(text.as_bytes()).divergences(), [(1, 2.0), (10, 1.0), (0, 0.5)]);
+    fn latents_come_in_the_order_of_their_divergence_at_a_step() {
+        let text = "{\"step\":1,\"phase\":\"test\",\"kl/latent-00\":0.5,\"kl/latent-01\":2.0,\"kl/latent-10\":1.0}\n\
+                    {\"step\":2,\"phase\":\"test\",\"kl/latent-00\":3.5,\"kl/latent-01\":2.5,\"kl/latent-10\":1.5}";
+        let curves = Curves::parse(text.as_bytes());
+        assert_eq!(curves.divergences(1), [(1, 2.0), (10, 1.0), (0, 0.5)]);
+        assert_eq!(curves.divergences(2), [(0, 3.5), (1, 2.5), (10, 1.5)]);
+        assert!(curves.divergences(3).is_empty());
     }
 
     #[test]

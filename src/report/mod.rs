@@ -91,7 +91,8 @@ fn explorer_of(run: &Run) -> Result<Option<Fragment>> {
     if !run.is_vae() || sounds.is_empty() {
         return Ok(None);
     }
-    explorer::fragment(&run.path, &sounds, &explorer::names_of(&run.path)).map(Some)
+    let known = explorer::Known { names: explorer::names_of(&run.path), divergences: run.divergences() };
+    explorer::fragment(&run.path, &sounds, &known).map(Some)
 }
 
 /// The section of one run.
@@ -147,6 +148,6 @@ fn first_things(run: &Run) -> String {
         ("test loss", test),
         ("best", best),
     ];
-    facts.extend(run.curves.last("latents/active").map(|active| ("latents in use", number(active))));
+    facts.extend(run.active().map(|active| ("latents in use", number(active))));
     tiles(&facts)
 }

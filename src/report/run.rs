@@ -62,6 +62,16 @@ impl Run {
     /// Its configuration as names with dots and values.
     pub(super) fn settings(&self) -> BTreeMap<String, String> {
         told(&serde_json::to_value(&self.about.config).expect("a configuration is plain data"))
+    /// The divergence of each latent over the test set at its last evaluation, in nats, the greatest first; none before it.
+    pub(super) fn divergences(&self) -> Vec<(usize, f64)> {
+        self.curves.divergences(self.about.tested)
+    }
+
+    /// How many latents said anything then.
+    pub(super) fn active(&self) -> Option<f64> {
+        self.curves.at("latents/active", self.about.tested)
+    }
+
     }
 
     /// What it is made of: configuration, data, versions and the machine of this page.

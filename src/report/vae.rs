@@ -94,7 +94,7 @@ fn asked(run: &Run, kl: Option<f64>) -> Vec<(&'static str, Option<f64>)> {
 
 /// How much each latent says.
 pub(super) fn latents(run: &Run, id: &str) -> Section {
-    let found = run.curves.divergences();
+    let found = run.divergences();
     if found.is_empty() {
         return Section::new(
             format!("{id}-latents"),
@@ -106,7 +106,7 @@ pub(super) fn latents(run: &Run, id: &str) -> Section {
     let mut text = "Mean divergence of each latent from the prior on the test set, in nats, the most active first. A latent at 0 is \
                     not used: the decoder does without it."
         .to_string();
-    if let Some(active) = run.curves.last("latents/active") {
+    if let Some(active) = run.active() {
         text += &format!(" {} of {} are in use (more than 0.01 nats).", number(active), found.len());
     }
     if found.len() > BARS {
@@ -213,7 +213,7 @@ impl<'a> Studio<'a> {
     }
 
     fn traversals(&mut self, run: &Run, base: &Codes, of: Option<&Recording>) -> Result<String> {
-        let mut order = run.curves.divergences();
+        let mut order = run.divergences();
         order.retain(|&(latent, _)| latent < self.codec.latents());
         if order.is_empty() {
             order = divergences(base);

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use vae_workshop::audio::Waveform;
 use vae_workshop::data::LinearEstimate;
 use vae_workshop::dsp::phase::Phase;
-use vae_workshop::explorer::{LatentName, fragment, rounded};
+use vae_workshop::explorer::{Known, LatentName, fragment, rounded};
 use vae_workshop::report::Fragment;
 use vae_workshop::run::{Checkpoint, NamedTensors};
 use vae_workshop::synth::{Codes, VaeCodec, Vocoder, VocoderConfig, read_features};
@@ -118,7 +118,8 @@ fn a_page_computes_what_synth_computes_from_the_same_weights() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("explorer");
     let run = halved(&run, &folder);
     let name = LatentName { latent: 0, name: "<b>pitch</b>".into(), unit: "Hz".into(), per_unit: -12.5 };
-    let explorer = fragment(&run, std::slice::from_ref(&sound), &[name]).unwrap();
+    let known = Known { names: vec![name], ..Known::default() };
+    let explorer = fragment(&run, std::slice::from_ref(&sound), &known).unwrap();
     leave(&folder, &run, &sound, &explorer);
     if !compare(&folder) {
         return;
@@ -150,7 +151,8 @@ fn a_page_has_recurrent_models_and_other_transforms_too() {
     succeed("train-vae", &[&folders[..], &recipe[..]].concat());
     let run = halved(&run, &folder.path().join("halved"));
     let sound = files(&corpus.join("test"), "wav").remove(0);
-    leave(&folder.path().join("page"), &run, &sound, &fragment(&run, std::slice::from_ref(&sound), &[]).unwrap());
+    let explorer = fragment(&run, std::slice::from_ref(&sound), &Known::default()).unwrap();
+    leave(&folder.path().join("page"), &run, &sound, &explorer);
     compare(&folder.path().join("page"));
 }
 
@@ -158,7 +160,7 @@ fn a_page_has_recurrent_models_and_other_transforms_too() {
 fn latents_are_ranked_by_the_divergence_of_all_sounds_and_examples_are_their_first_codes() {
     let (_, run, _) = runs();
     let sounds = files(&fixture().test, "npz");
-    let explorer = fragment(run, &sounds, &[]).unwrap();
+    let explorer = fragment(run, &sounds, &Known::default()).unwrap();
     let data = data(&explorer);
     let codec = VaeCodec::open(run, &Device::flex()).unwrap();
     let all: Vec<Codes> = sounds
@@ -192,10 +194,28 @@ fn latents_are_ranked_by_the_divergence_of_all_sounds_and_examples_are_their_fir
 }
 
 #[test]
+fn latents_are_ranked_by_what_the_test_set_says_of_all_of_them() {
+    let (_, run, _) = runs();
+    let sounds = files(&fixture().test, "npz");
+    let known = |count: usize| Known {
+        divergences: (0..count).map(|latent| (latent, latent as f64 / 8.0)).collect(),
+        ..Known::default()
+    };
+    let explorer = fragment(run, &sounds, &known(16)).unwrap();
+    let ranked = data(&explorer)["latents"].as_array().unwrap();
+    assert_eq!(ranked.len(), 16);
+    assert_eq!(ranked[0], json!({ "latent": 15, "kl": 15.0 / 8.0 }));
+    assert_eq!(data(&explorer)["measured"], "the test set");
+    let explorer = fragment(run, &sounds, &known(15)).unwrap();
+    assert_eq!(data(&explorer)["measured"], "these recordings", "nobody has measured latent 15");
+    assert_eq!(data(&explorer)["latents"].as_array().unwrap().len(), 16);
+}
+
+#[test]
 fn an_inverter_a_sound_of_other_features_and_no_sound_are_refused_by_name() {
     let (_, vae, inverter) = runs();
     let sounds = files(&fixture().test, "npz");
-    let refused = |run: &Path, sounds: &[PathBuf]| fragment(run, sounds, &[]).unwrap_err().to_string();
+    let refused = |run: &Path, sounds: &[PathBuf]| fragment(run, sounds, &Known::default()).unwrap_err().to_string();
     assert!(refused(inverter, &sounds).contains(text(inverter)));
     assert!(refused(vae, &[]).contains("needs a recording or a feature file"));
     let missing = PathBuf::from("no/such.wav");
@@ -205,7 +225,7 @@ fn an_inverter_a_sound_of_other_features_and_no_sound_are_refused_by_name() {
 #[test]
 fn markup_has_no_style_no_script_and_no_address() {
     let (_, run, _) = runs();
-    let explorer = fragment(run, &files(&fixture().test, "npz"), &[]).unwrap();
+    let explorer = fragment(run, &files(&fixture().test, "npz"), &Known::default()).unwrap();
     for tag in explorer.html.split('<').filter_map(|rest| rest.split('>').next()) {
         for forbidden in [" style", " on", " src", " href", "http", "script "] {
             assert!(!tag.contains(forbidden), "{forbidden} in <{tag}>");

@@ -84,6 +84,12 @@ fn the_page_of_a_vae_has_curves_latents_and_sounds() {
     let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     let total = last["loss/total"].as_f64().unwrap();
     assert!(html.contains(&format!("test ends at {total:.4}")), "the curves are those of metrics.jsonl");
+    let data: serde_json::Value =
+        serde_json::from_str(between(&html, "id=\"explorer-data\">", "</script>")[0]).unwrap();
+    for latent in data["latents"].as_array().unwrap() {
+        let tag = format!("kl/latent-{:02}", latent["latent"].as_u64().unwrap());
+        assert_eq!(latent["kl"], last[&tag], "{tag} is the test set's");
+    }
     let bars = between(&html, "<figure class=\"card bars\">", "</figure>");
     assert_eq!((bars.len(), bars[0].matches("class=\"bar s0\"").count()), (1, 16));
 }
