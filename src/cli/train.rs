@@ -17,7 +17,7 @@ use crate::beside::write_beside;
 use crate::data::{FeatureSet, Room, Standardizer};
 use crate::device::{self, DeviceChoice};
 use crate::report::{self, ReportConfig};
-use crate::run::{About, Checkpoint, NamedTensors, Origin, RunConfig, RunDir, load_parameters};
+use crate::run::{About, Checkpoint, Machine, NamedTensors, Origin, RunConfig, RunDir, load_parameters};
 use crate::train::{Limits, Outcome, Report, Session, Task, fit};
 use crate::{Error, Result};
 
@@ -232,6 +232,7 @@ impl TrainFlags {
         let limits = Limits { steps, log_every, eval_every, save_every, audio_every, keep, deadline, patience };
         let path = self.logdir.join("config.toml");
         write_beside(&path, |file| file.write_all(flags.as_bytes()).map_err(Error::io(&path)))?;
+        Machine::here(done, &open.name).note(&self.logdir)?;
         let mut display = Display::new(steps, session.about.step);
         let mut page = self.report.then(|| Page::of(&self.logdir, &open.device));
         interrupts.begin_to_save();

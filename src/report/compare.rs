@@ -45,6 +45,7 @@ fn results(runs: &[&Run]) -> String {
     let mut rows = vec![
         row("steps", &|run| number(run.about.step as f64)),
         row("training time", &|run| duration(run.curves.seconds())),
+        row("on", &Run::machine),
         row("best test loss", &|run| value(run.about.best.map(|best| best.total))),
         row("at step", &|run| value(run.about.best.map(|best| best.step as f64))),
     ];

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::curves::Curves;
-use super::markup::{Section, duration, escape, number, table};
+use super::markup::{Section, duration, escape, number, paragraph, table};
 use crate::data::FeatureSet;
-use crate::run::{About, Checkpoint, RunConfig, leaves};
+use crate::run::{About, Checkpoint, Machine, RunConfig, leaves};
 use crate::{Error, Result};
 
 /// A run that has saved at least one checkpoint.
@@ -25,6 +25,8 @@ pub(super) struct Run {
     pub curves: Curves,
     /// Of `config.toml`, by name.
     flags: BTreeMap<String, String>,
+    /// What it was trained on, or why that is not known.
+    machines: std::result::Result<Vec<Machine>, String>,
     /// What it was tested on, or why that is not here.
     pub recordings: std::result::Result<FeatureSet, String>,
 }
@@ -51,7 +53,8 @@ impl Run {
         };
         let parameters = tensors.0.values().map(|(_, values)| values.len()).sum();
         let curves = Curves::read(&root.join("metrics.jsonl"));
-        Ok(Self { name, path: path.to_path_buf(), about, parameters, curves, flags, recordings })
+        let machines = Machine::until(root, about.step).map_err(|error| error.to_string());
+        Ok(Self { name, path: path.to_path_buf(), about, parameters, curves, flags, machines, recordings })
     }
 
     /// Whether it is a VAE's, an inverter's otherwise.
@@ -59,9 +62,6 @@ impl Run {
         self.about.config.model.vae().is_some()
     }
 
-    /// Its configuration as names with dots and values.
-    pub(super) fn settings(&self) -> BTreeMap<String, String> {
-        told(&serde_json::to_value(&self.about.config).expect("a configuration is plain data"))
     /// The divergence of each latent over the test set at its last evaluation, in nats, the greatest first; none before it.
     pub(super) fn divergences(&self) -> Vec<(usize, f64)> {
         self.curves.divergences(self.about.tested)
@@ -72,9 +72,41 @@ impl Run {
         self.curves.at("latents/active", self.about.tested)
     }
 
+    /// Its configuration as names with dots and values.
+    pub(super) fn settings(&self) -> BTreeMap<String, String> {
+        told(&serde_json::to_value(&self.about.config).expect("a configuration is plain data"))
     }
 
-    /// What it is made of: configuration, data, versions and the machine of this page.
+    /// What computed its last steps.
+    pub(super) fn machine(&self) -> String {
+        let last = self.machines.iter().flatten().last();
+        last.map_or_else(
+            || "not recorded".into(),
+            |Machine { device, processor, cores, .. }| format!("{device}; {processor}, {cores} cores"),
+        )
+    }
+
+    /// Where it was trained, from which step on.
+    fn trained_on(&self) -> String {
+        match &self.machines {
+            Ok(machines) => {
+                let row = |Machine { step, device, processor, cores, system, program }: &Machine| {
+                    let step = number(*step as f64);
+                    let cores = format!("{processor}, {cores} cores");
+                    vec![step, device.clone(), cores, system.clone(), program.clone()]
+                };
+                let headings = ["from step", "device", "processor", "system", "program"].map(String::from);
+                let rows: Vec<_> = machines.iter().map(row).collect();
+                let known = if rows.is_empty() { String::new() } else { table("Trained on", &headings, &rows) };
+                let open =
+                    Machine::not_recorded(machines).map(|open| format!("The machine it was trained on is {open}."));
+                known + &open.map(paragraph).unwrap_or_default()
+            }
+            Err(reason) => paragraph(reason),
+        }
+    }
+
+    /// What it is made of: configuration, data, versions and machines.
     pub(super) fn particulars(&self, id: &str) -> Section {
         let RunConfig { data, test_data, features, .. } = &self.about.config;
         let minutes = |frames: u64| frames as f64 * features.hop_size as f64 / f64::from(features.sample_rate) / 60.0;
@@ -92,18 +124,16 @@ impl Run {
         rows.extend(test_data.iter().map(|data| of("test", data.files, data.frames)));
         let headings = ["", "files", "frames", "minutes", "folder"].map(String::from);
         let mut body = table("Data", &headings, &rows);
-        let machine = std::thread::available_parallelism().map_or(1, usize::from);
+        body += &self.trained_on();
         let facts = [
             ("run written by", format!("vae-workshop {}", self.about.version)),
             ("page made by", format!("vae-workshop {}", env!("CARGO_PKG_VERSION"))),
-            ("machine of this page", format!("{} {}, {machine} cores", std::env::consts::OS, std::env::consts::ARCH)),
-            ("device asked for in training", self.flags.get("device").cloned().unwrap_or_else(|| "not known".into())),
             ("training time", duration(self.curves.seconds())),
             ("steps that were not finite and skipped", number(self.about.trouble.skipped as f64)),
             ("values in the model", number(self.parameters as f64)),
         ];
         let pairs = facts.map(|(name, value)| vec![name.to_string(), value]);
-        body += &table("Versions and machine", &["".into(), "value".into()], &pairs);
+        body += &table("Versions and sizes", &["".into(), "value".into()], &pairs);
         let settings: Vec<_> = self.settings().into_iter().map(|(name, value)| vec![name, value]).collect();
         body += &format!(
             "<details><summary>Configuration: {} settings</summary>\n{}</details>\n",

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod config;
 mod dir;
+mod machine;
 mod manifest;
 mod tensors;
 mod torch;
@@ -14,6 +15,7 @@ pub use config::{
     Origin, RunConfig, Schedule,
 };
 pub use dir::{RunDir, RunLock};
+pub use machine::Machine;
 pub(crate) use tensors::{ModulePath, values};
 pub use tensors::{NamedTensors, load_parameters, parameters, trained_shapes};
 pub use torch::{METADATA, to_torch};

@@ -8,7 +8,7 @@ use super::codes::Codes;
 use super::named::Meanings;
 use crate::Result;
 use crate::features::{FeatureFile, is_features};
-use crate::run::Checkpoint;
+use crate::run::{Checkpoint, Machine};
 
 /// A few lines about a run, a checkpoint folder, a feature file or a codes file.
 ///
@@ -41,6 +41,13 @@ pub fn describe(path: &Path) -> Result<String> {
             }
         }
         line("written by", &format!("vae-workshop {}", about.version));
+        match Machine::until(checkpoint.path.parent().unwrap_or(&checkpoint.path), about.step) {
+            Ok(machines) => {
+                Machine::not_recorded(&machines).iter().for_each(|open| line("machine", open));
+                machines.iter().for_each(|machine| line("machine", machine));
+            }
+            Err(error) => line("machine", &error),
+        }
         text.push_str(&serde_json::to_string_pretty(&about.config).expect("a configuration is plain data"));
         text.push('\n');
     } else if is_features(path) {

@@ -131,6 +131,48 @@ fn several_runs_share_plots_and_a_table_of_what_differs() {
 }
 
 #[test]
+fn a_run_says_where_it_was_trained_on_its_page_and_when_inspected_and_an_old_one_that_it_does_not() {
+    let data = fixture();
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    for (steps, threads) in [("2", "1"), ("4", "1"), ("6", "2")] {
+        let sets = [text(&run), text(&data.train), text(&data.test), "--device", "cpu", "--threads", threads];
+        let sizes = ["--channels", "4,4,4", "--hidden", "8", "--latents", "3", "--batch-size", "2"];
+        succeed("train-vae", &[&sets[..], &sizes, &["--steps", steps]].concat());
+    }
+    let cores = std::thread::available_parallelism().unwrap();
+    let version = concat!("vae-workshop ", env!("CARGO_PKG_VERSION"));
+    let inspected = |path: &Path| -> Vec<String> {
+        let said = succeed("synth", &["inspect", text(path)]);
+        said.lines().filter_map(|line| line.strip_prefix("machine")).map(|line| line.trim().to_string()).collect()
+    };
+    let lines = inspected(&run);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (line, begin) in lines.iter().zip(["from step 0: CPU, 1 threads; ", "from step 4: CPU, 2 threads; "]) {
+        assert!(line.starts_with(begin) && line.ends_with(version), "{line}");
+        assert!(line.contains(&format!(", {cores} cores; ")), "{line}");
+    }
+    assert_eq!(inspected(&run.join("step-00000006")), lines);
+    assert_eq!(inspected(&run.join("step-00000004")), lines[..1], "of a checkpoint what led to it");
+    let trained = |html: &str| between(html, "<caption>Trained on</caption>", "</table>").join("");
+    let rows = trained(&page(&[&run], &[]));
+    assert_eq!(between(&rows, "<th scope=\"row\">", "</th>"), ["0", "4"]);
+    assert!(rows.contains("<td>CPU, 1 threads</td>") && rows.contains("<td>CPU, 2 threads</td>"), "{rows}");
+    let rows = trained(&page(&[&run.join("step-00000002")], &[]));
+    assert_eq!(between(&rows, "<th scope=\"row\">", "</th>"), ["0"], "of a checkpoint what led to it");
+
+    let both = page(&[&run, runs().1.as_path()], &[]);
+    let results = between(&both, "<section id=\"results-VAE\">", "</section>")[0];
+    assert!(results.contains("<th scope=\"row\">on</th><td>CPU, 2 threads; "), "{results}");
+    fs::remove_file(run.join("machines.json")).unwrap();
+    assert_eq!(inspected(&run), ["not recorded"]);
+    assert!(page(&[&run], &[]).contains("<p>The machine it was trained on is not recorded.</p>"));
+    fs::write(run.join("machines.json"), "<b>no JSON</b>").unwrap();
+    assert!(inspected(&run)[0].contains("does not say what the run was trained on"));
+    assert!(page(&[&run], &[]).contains("machines.json: does not say what the run was trained on"));
+}
+
+#[test]
 fn names_are_text_whatever_they_are() {
     let (_, _, inverter) = runs();
     let folder = TempDir::new().unwrap();
