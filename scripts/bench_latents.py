@@ -25,8 +25,8 @@ from pathlib import Path
 # - beta 1, 4, 8: the plain VAE, the papers' usual weight, and the toolkit's default.
 # - capacity: 25 nats as in the paper (some 3 for each of nine factors). The weight must only be more than what a nat of room
 #   is worth to the reconstruction: at 25 nats 8, as beta 8 ends about there. The paper's 1000 leaves nothing of the
-#   reconstruction's gradient in so few steps, and 100 leaves it 260 nats behind beta 8 at the same divergence. The capacity grows
-#   in the first half of them, in the paper's in nearly all.
+#   reconstruction's gradient in so few steps, and 100 left it 150 nats behind beta 8's at step 2600 and nearly the same divergence.
+#   The capacity grows in the first half of them, in the paper's in nearly all.
 # - factor: 35 / 2.6 = 14, with a discriminator in proportion to the network, at ten times the paper's rate: it has a hundredth of
 #   the paper's steps.
 # - beta-tc: (6 - 1) / 2.6 + 1 = 3, as the one of it belongs to the ELBO.
