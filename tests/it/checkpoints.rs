@@ -165,7 +165,7 @@ fn a_run_of_which_nothing_is_whole_ends_with_status_1_and_is_left_as_it_is() {
         every.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     };
     let before = content();
-    assert_eq!(before.len(), 6);
+    assert_eq!(before.len(), 7, "the run's machines as well");
     let said = fail("train-vae", &[&flags[..], &["--steps", "2", "--batch-size", "4"]].concat());
     assert!(
         said.contains("step-00000001: has no manifest.json") && said.contains("none of its 2 checkpoint"),

@@ -179,7 +179,7 @@ fn pruning_counts_good_checkpoints_and_removes_a_damaged_one_beyond_them() {
     fs::write(&damaged, "no tensors").unwrap();
     let keep_one = [vae_flags(text(&run), "13"), vec!["--keep", "1"]].concat();
     assert!(succeed("train-vae", &keep_one).contains("from step 10"));
-    let mut left: Vec<_> = files(&run, "json").iter().map(|path| path.parent().unwrap().to_path_buf()).collect();
+    let mut left: Vec<_> = files(&run, "safetensors").iter().map(|path| path.parent().unwrap().to_path_buf()).collect();
     left.dedup();
     assert_eq!(left, [run.join("step-00000013")]);
     assert!(succeed("train-vae", &vae_flags(text(&run), "14")).contains("from step 13"));

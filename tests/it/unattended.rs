@@ -343,7 +343,8 @@ fn metrics_are_a_line_for_each_logged_step_and_each_step_once_after_a_kill() {
     train(&run, &mut session, &mut task).0.unwrap();
     assert_eq!((steps("train"), steps("test")), (vec![5, 10, 15, 20], vec![10, 20]));
     // The same names as TensorBoard's scalars have.
-    const UNSEEN: [&str; 6] = ["configuration", "pictures/", "audio/", "means/", "latents/means", "latents/samples"];
+    const UNSEEN: [&str; 7] =
+        ["configuration", "_hparams_/", "pictures/", "audio/", "means/", "latents/means", "latents/samples"];
     let names = |line: &Value| -> BTreeSet<String> {
         line.as_object().unwrap().keys().filter(|name| name.contains('/')).cloned().collect()
     };
