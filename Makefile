@@ -127,6 +127,9 @@ test-page: smoke
 	work/venv-page/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-page.txt
 	rm -rf work/page && mkdir -p work/page
 	$(BIN_DEV)/train-vae work/page/other $(SMOKE_TRAIN) --steps 30 --beta 1
+	$(BIN_DEV)/evaluate latents --vae work/smoke/vae --device cpu --samples 0 --name work/smoke/features/train
+	$(BIN_DEV)/evaluate audio --run work/smoke/inverter "$$(find work/smoke/features/test -name '*.feat.npz' | sort | head -n 1)" \
+	    work/smoke/out/vocode.wav
 	$(REPORT) work/smoke/vae --inverter work/smoke/inverter -o work/page/vae.html
 	$(REPORT) work/smoke/inverter -o work/page/inverter.html
 	$(REPORT) work/smoke/vae work/page/other work/smoke/inverter -o work/page/several.html

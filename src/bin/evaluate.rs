@@ -9,8 +9,9 @@ use vae_workshop::Result;
 use vae_workshop::cli::meaning::{self, LatentsFlags, UdrFlags};
 use vae_workshop::cli::train::DeviceFlags;
 use vae_workshop::cli::{self, evaluate};
-use vae_workshop::metrics::{Pair, SoundMeasures, compare, pairs, read_output, read_reference};
+use vae_workshop::metrics::{Pair, SoundMeasures, SoundOfRun, compare, pairs, read_output, read_reference};
 use vae_workshop::report::{self, ReportConfig};
+use vae_workshop::run::Checkpoint;
 use vae_workshop::synth::require_ending;
 
 /// Measure what the toolkit made.
@@ -44,6 +45,9 @@ enum Command {
         /// Also write JSON; `-` prints it in place of the table.
         #[arg(long, value_name = "FILE|-")]
         json: Option<PathBuf>,
+        /// Also keep the mean in this training run, which made the sounds, as audio.json: its page shows it.
+        #[arg(long, value_name = "RUN")]
+        run: Option<PathBuf>,
     },
     /// What a VAE's latents mean.
     ///
@@ -83,7 +87,9 @@ enum Command {
 fn main() -> ExitCode {
     let args = Cli::parse();
     cli::run(|| match args.command {
-        Command::Audio { reference, output, trim, json } => audio(&reference, &output, trim, json.as_deref()),
+        Command::Audio { reference, output, trim, json, run } => {
+            audio(&reference, &output, trim, json.as_deref(), run.as_deref())
+        }
         Command::Latents(flags) => meaning::latents(&flags),
         Command::Udr(flags) => meaning::udr(&flags),
         Command::Report { runs, output, inverter, features, compute } => {
@@ -95,18 +101,22 @@ fn main() -> ExitCode {
     })
 }
 
-fn audio(reference: &Path, output: &Path, trim: bool, json: Option<&Path>) -> Result<ExitCode> {
+fn audio(reference: &Path, output: &Path, trim: bool, json: Option<&Path>, run: Option<&Path>) -> Result<ExitCode> {
     json.map_or(Ok(()), evaluate::check_json)?;
+    let checkpoint = run.map(|run| Checkpoint::with_model(run).map(|(checkpoint, _)| checkpoint)).transpose()?;
     let pairs = pairs(reference, output)?;
     let mut measured = pairs.par_iter().map(|pair| measure(pair, trim)).collect::<Vec<_>>();
-    if measured.len() == 1 {
-        let only = measured.remove(0)?;
-        evaluate::report(&[only], json)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let done: Vec<_> = measured.into_iter().filter_map(|one| one.inspect_err(cli::complain).ok()).collect();
+    let done = match measured.len() {
+        1 => vec![measured.remove(0)?],
+        _ => measured.into_iter().filter_map(|one| one.inspect_err(cli::complain).ok()).collect(),
+    };
     if !done.is_empty() {
-        evaluate::report(&done, json)?;
+        let mean = evaluate::report(&done, json)?;
+        if let Some(checkpoint) = checkpoint {
+            let [reference, output] = [reference, output].map(|path| path.display().to_string());
+            let step = checkpoint.about.step;
+            SoundOfRun { step, reference, output, files: done.len(), mean }.write(&checkpoint)?;
+        }
     }
     Ok(cli::status(done.len(), pairs.len() - done.len()))
 }

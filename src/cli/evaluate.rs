@@ -52,13 +52,14 @@ pub fn deliver(value: &impl Serialize, to_json: Option<&Path>, table: impl FnOnc
     Ok(())
 }
 
-/// Reports all files and their mean.
+/// Reports all files and their mean, which comes back.
 ///
 /// # Errors
 /// As [`deliver`].
-pub fn report(files: &[(String, SoundMeasures)], to_json: Option<&Path>) -> Result<()> {
+pub fn report(files: &[(String, SoundMeasures)], to_json: Option<&Path>) -> Result<SoundMeasures> {
     let mean = SoundMeasures::mean(&files.iter().map(|(_, measures)| measures.clone()).collect::<Vec<_>>());
-    deliver(&as_json(files, &mean), to_json, || table(files, &mean))
+    deliver(&as_json(files, &mean), to_json, || table(files, &mean))?;
+    Ok(mean)
 }
 
 fn table(files: &[(String, SoundMeasures)], mean: &SoundMeasures) {

@@ -45,8 +45,8 @@ pub struct LatentsFlags {
     /// Also write the codes and factors that were measured, for numpy.
     #[arg(long, value_name = "FILE.npz")]
     pub codes: Option<PathBuf>,
-    /// Also write what was found into the run as latents.json: names of latents, and what `synth edit --pitch` and the like
-    /// move by. Of the checkpoint that is measured, in place of what was there.
+    /// Also write what was found into the run as latents.json: names of latents, what `synth edit --pitch` and the like
+    /// move by, and for pages the scores. Of the checkpoint that is measured, in place of what was there.
     #[arg(long)]
     pub name: bool,
     /// Also write JSON; `-` prints it in place of the table.
@@ -187,18 +187,9 @@ fn print(report: &LatentReport) {
 }
 
 fn print_scores(from: &str, scores: &FactorScores) {
-    let FactorScores { mig, sap, dci, factor_vae, beta_vae, factors, .. } = scores;
-    let dci = |of: fn(&crate::metrics::latents::dci::Dci) -> f64| dci.as_ref().map(of);
+    let factors = &scores.factors;
     say(format_args!("against {from}:"));
-    for (name, value) in [
-        ("MIG", *mig),
-        ("SAP", *sap),
-        ("DCI disentanglement", dci(|dci| dci.disentanglement)),
-        ("DCI completeness", dci(|dci| dci.completeness)),
-        ("DCI informativeness", dci(|dci| dci.informativeness)),
-        ("FactorVAE score", *factor_vae),
-        ("beta-VAE score", *beta_vae),
-    ] {
+    for (name, value) in scores.headline() {
         say(format_args!("{name:20}{}", cell(value, 3)));
     }
     say("");

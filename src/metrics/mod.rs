@@ -7,11 +7,13 @@
 //! [`latents`] measures what a VAE's latents mean.
 
 pub mod latents;
+mod of_run;
 mod pairs;
 pub mod pitch;
 mod sound;
 pub mod spectral;
 
+pub use of_run::SoundOfRun;
 pub use pairs::{Pair, pairs};
 pub use sound::{RATE, SoundMeasures, compare, read_output, read_reference};
 

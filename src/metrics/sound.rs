@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::mean;
 use super::pitch::PitchTracker;
@@ -20,7 +20,8 @@ const LENGTHS_MAY_DIFFER: usize = RATE as usize / 20;
 
 /// What was measured. `None` is undefined: sounds shorter than a frame of 1024 samples, a silent one, no frame with voice
 /// in both.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SoundMeasures {
     /// [`log_spectral_distance`].
     pub lsd_db: Option<f64>,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::losses;
 use super::markup::{Section, contents, duration, escape, number, paragraph, table};
+use super::measures;
 use super::run::Run;
 
 /// The section that compares them.
@@ -54,6 +55,19 @@ fn results(runs: &[&Run]) -> String {
     }
     if runs.iter().any(|run| run.active().is_some()) {
         rows.push(row("latents in use", &|run| value(run.active())));
+    }
+    let measured: Vec<_> = runs.iter().map(|run| measures::of(run)).collect();
+    let mut names: Vec<&String> = Vec::new();
+    for (name, _) in measured.iter().flatten() {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    for name in names {
+        let found =
+            |of: &Vec<(String, String)>| of.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
+        let values = measured.iter().map(|of| found(of).unwrap_or_else(|| "none yet".into()));
+        rows.push([name.clone()].into_iter().chain(values).collect());
     }
     rows.push(row("values in the model", &|run| number(run.parameters as f64)));
     let note = if runs.windows(2).any(|pair| pair[0].about.config.test_data != pair[1].about.config.test_data) {

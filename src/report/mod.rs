@@ -9,6 +9,7 @@ mod fragment;
 mod inverter;
 mod losses;
 mod markup;
+mod measures;
 mod media;
 mod page;
 mod plot;
@@ -126,6 +127,7 @@ fn of_run(
         sections.push(inverter::results(run, &id));
         sections.push(inverter::predictions(run, &id, media, device)?);
     }
+    sections.extend(measures::section_of(run, &id));
     sections.push(run.particulars(&id));
     let explorer = explored.then_some(("explorer-heading", "Explorer"));
     let own = sections.iter().map(|section| (section.id.as_str(), section.heading.as_str()));

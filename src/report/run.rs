@@ -9,7 +9,9 @@ use serde_json::Value;
 use super::curves::Curves;
 use super::markup::{Section, duration, escape, number, paragraph, table};
 use crate::data::FeatureSet;
+use crate::metrics::SoundOfRun;
 use crate::run::{About, Checkpoint, Machine, RunConfig, leaves};
+use crate::synth::{Meanings, fingerprint};
 use crate::{Error, Result};
 
 /// A run that has saved at least one checkpoint.
@@ -27,6 +29,10 @@ pub(super) struct Run {
     flags: BTreeMap<String, String>,
     /// What it was trained on, or why that is not known.
     machines: std::result::Result<Vec<Machine>, String>,
+    /// What its latents were found to mean, if anyone looked, or why that cannot be told.
+    pub meanings: std::result::Result<Option<Meanings>, String>,
+    /// How it sounds, if anyone measured, or why that cannot be told.
+    pub sound: std::result::Result<Option<SoundOfRun>, String>,
     /// What it was tested on, or why that is not here.
     pub recordings: std::result::Result<FeatureSet, String>,
 }
@@ -54,7 +60,12 @@ impl Run {
         let parameters = tensors.0.values().map(|(_, values)| values.len()).sum();
         let curves = Curves::read(&root.join("metrics.jsonl"));
         let machines = Machine::until(root, about.step).map_err(|error| error.to_string());
-        Ok(Self { name, path: path.to_path_buf(), about, parameters, curves, flags, machines, recordings })
+        let latents = about.config.model.vae().map(|vae| vae.latents());
+        let meanings = latents.map(|latents| Meanings::read(&saved, &fingerprint(&tensors), latents));
+        let meanings = meanings.transpose().map(Option::flatten).map_err(|error| error.to_string());
+        let sound = SoundOfRun::read(root).map_err(|error| error.to_string());
+        let path = path.to_path_buf();
+        Ok(Self { name, path, about, parameters, curves, flags, machines, meanings, sound, recordings })
     }
 
     /// Whether it is a VAE's, an inverter's otherwise.

@@ -185,6 +185,15 @@ impl Checkpoint {
         }
     }
 
+    /// The run's folder, in which the checkpoint's lies, whichever of them was named, and from wherever.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it is no longer there.
+    pub fn run_folder(&self) -> Result<PathBuf> {
+        let path = self.path.canonicalize().map_err(Error::io(&self.path))?;
+        Ok(path.parent().unwrap_or(&path).to_path_buf())
+    }
+
     /// Checks that this is a run of the wanted kind and gives its model's configuration.
     ///
     /// # Errors

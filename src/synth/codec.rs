@@ -191,6 +191,6 @@ impl VaeCodec {
 }
 
 /// SHA-256 of a model's parameters, in hexadecimal.
-pub(super) fn fingerprint(tensors: &NamedTensors) -> String {
+pub(crate) fn fingerprint(tensors: &NamedTensors) -> String {
     Sha256::digest(tensors.to_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

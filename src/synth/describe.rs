@@ -41,7 +41,7 @@ pub fn describe(path: &Path) -> Result<String> {
             }
         }
         line("written by", &format!("vae-workshop {}", about.version));
-        match Machine::until(checkpoint.path.parent().unwrap_or(&checkpoint.path), about.step) {
+        match checkpoint.run_folder().and_then(|run| Machine::until(&run, about.step)) {
             Ok(machines) => {
                 Machine::not_recorded(&machines).iter().for_each(|open| line("machine", open));
                 machines.iter().for_each(|machine| line("machine", machine));

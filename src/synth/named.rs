@@ -100,6 +100,9 @@ pub struct Meanings {
     pub segments: usize,
     /// Where the names come from: a table's path, or `audio`.
     pub factors_from: String,
+    /// What was measured of all together, by name; empty in files of earlier versions. `None` is undefined.
+    #[serde(default)]
+    pub scores: Vec<(String, Option<f64>)>,
     /// Latents that stand for something by themselves, in order.
     pub names: Vec<Name>,
     /// What all together tell; a quality that no segment has is left out.

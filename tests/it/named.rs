@@ -270,6 +270,50 @@ fn a_table_gives_names_and_what_is_heard_still_the_slopes() {
     assert!(!step.join("latents.json").exists(), "a checkpoint is as it was saved");
 }
 
+#[test]
+fn a_page_has_the_scores_of_its_run_and_names_those_of_another_model() {
+    let named = named();
+    let folder = tempfile::tempdir().unwrap();
+    let page = |runs: &[&Path]| {
+        let out = folder.path().join("page.html");
+        let runs: Vec<&str> = runs.iter().map(|run| text(run)).collect();
+        succeed("evaluate", &[&["report", "--device", "cpu", "-o", text(&out)], &runs[..]].concat());
+        fs::read_to_string(&out).unwrap()
+    };
+    let cell = |html: &str, name: &str| -> f64 {
+        let row = format!("<th scope=\"row\">{name}</th><td>");
+        let rest = html.split(&row).nth(1).unwrap_or_else(|| panic!("no {name}"));
+        rest.split("</td>").next().unwrap().replace('\u{2212}', "-").replace('\u{202f}', "").parse().unwrap()
+    };
+    let found = named.found();
+    let scores = found["scores"].as_array().unwrap();
+    let mig = named.said.lines().find_map(|line| line.strip_prefix("MIG")).unwrap().trim().parse::<f64>().unwrap();
+    assert_eq!(scores[0][0], "MIG");
+    assert!((scores[0][1].as_f64().unwrap() - mig).abs() <= 0.0005, "the table's, {mig}");
+    let html = page(&[&named.vae]);
+    let known: Vec<_> =
+        scores.iter().filter_map(|score| Some((score[0].as_str().unwrap(), score[1].as_f64()?))).collect();
+    assert!(known.len() >= 8, "{known:?}");
+    for (name, value) in known {
+        let shown = cell(&html, name);
+        assert!((shown - value).abs() <= 1e-3 * value.abs(), "{name}: {shown} {value}");
+    }
+    assert_eq!(html.matches("<h3>Measures</h3>").count(), 1);
+    for name in found["names"].as_array().unwrap() {
+        assert!(html.contains(&format!("<li>z{}: {}, R2 ", name["latent"], name["name"].as_str().unwrap())), "{name}");
+    }
+    let (other, bare) = (folder.path().join("other"), folder.path().join("bare"));
+    copy(&named.other, &other);
+    copy(&named.other, &bare);
+    fs::copy(named.vae.join("latents.json"), other.join("latents.json")).unwrap();
+    let html = page(&[&named.vae, &other, &bare]);
+    let row = html.split("<th scope=\"row\">latents against</th>").nth(1).unwrap().split("</tr>").next().unwrap();
+    let cells: Vec<&str> = row.split("<td>").skip(1).collect();
+    assert!(cells[0].starts_with("audio, in ") && cells[1].contains("is of another model"), "{row}");
+    assert_eq!(cells[2], "none yet</td>", "nobody measured that one");
+    assert_eq!(html.matches("<h3>Measures</h3>").count(), 2);
+}
+
 /// Loudness in decibels, written out.
 fn loudness(sound: &[u8]) -> f64 {
     let folder = tempfile::tempdir().unwrap();

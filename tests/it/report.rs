@@ -9,7 +9,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::env::{binary, fail, fixture, seal, succeed, text};
-use crate::pipeline::runs;
+use crate::pipeline::{files, runs};
 
 /// The page of these runs.
 fn page(runs: &[&Path], flags: &[&str]) -> String {
@@ -170,6 +170,48 @@ fn a_run_says_where_it_was_trained_on_its_page_and_when_inspected_and_an_old_one
     fs::write(run.join("machines.json"), "<b>no JSON</b>").unwrap();
     assert!(inspected(&run)[0].contains("does not say what the run was trained on"));
     assert!(page(&[&run], &[]).contains("machines.json: does not say what the run was trained on"));
+}
+
+#[test]
+fn a_page_has_how_its_run_sounds_where_that_was_measured() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    copy(&runs().2, &run);
+    let sounds = files(&fixture().corpus.join("test"), "wav");
+    let both = [text(&sounds[0]), text(&sounds[1])];
+    let said = succeed("evaluate", &[&["audio", "--json", "-", "--run", text(&run)], &both[..]].concat());
+    let mean = serde_json::from_str::<serde_json::Value>(&said).unwrap()["mean"].clone();
+    let kept: serde_json::Value = serde_json::from_slice(&fs::read(run.join("audio.json")).unwrap()).unwrap();
+    assert_eq!(kept["mean"], mean);
+    assert_eq!((&kept["files"], &kept["reference"], &kept["output"]), (&1.into(), &both[0].into(), &both[1].into()));
+    let html = page(&[&run], &[]);
+    assert_self_contained(&html);
+    let measures = between(&html, "<h3>Measures</h3>", "</section>")[0];
+    let value = |name: &str| -> f64 {
+        let cell = between(measures, &format!("<th scope=\"row\">{name}</th><td>"), "</td>")[0];
+        cell.replace('\u{2212}', "-").replace('\u{202f}', "").parse().unwrap()
+    };
+    for (name, key) in [("LSD dB", "lsd_db"), ("MCD dB", "mcd_db"), ("level dB", "level_db")] {
+        let wanted = mean[key].as_f64().unwrap();
+        assert!((value(name) - wanted).abs() <= 1e-3 * wanted.abs(), "{name}: {} {wanted}", value(name));
+    }
+    assert!(!measures.contains("Sounds were compared at step"), "that was at this step");
+    let edited = |from: &str, to: &str| {
+        let text = serde_json::to_string(&kept).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(run.join("audio.json"), text.replace(from, to)).unwrap();
+        page(&[&run], &[])
+    };
+    let step = format!("\"step\":{}", kept["step"]);
+    assert!(edited(&step, "\"step\":1").contains("<p>Sounds were compared at step 1; this is step "));
+    let html = edited(&step, "\"steps\":1");
+    assert!(html.contains("audio.json: does not say how the run sounds") && html.contains("--run RUN` writes it anew"));
+    let html = page(&[&run, &runs().2], &[]);
+    let row = between(&html, "<th scope=\"row\">sounds compared</th>", "</tr>")[0];
+    assert!(row.ends_with("<td>none yet</td>"), "{row}");
+
+    let said = fail("evaluate", &[&["audio", "--run", text(folder.path())], &both[..]].concat());
+    assert!(said.contains("holds no checkpoint") && said.lines().count() == 1, "{said}");
 }
 
 #[test]

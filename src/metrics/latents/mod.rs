@@ -133,6 +133,20 @@ pub fn measure(
     Ok(Measured { report, encoded, factors })
 }
 
+impl LatentReport {
+    /// What sums the latents up, by name.
+    pub fn headline(&self) -> Vec<(&'static str, Option<f64>)> {
+        let mut all = self.scores.headline().to_vec();
+        all.extend([
+            ("Gaussian total correlation", self.total_correlation),
+            ("mean pairwise information", self.mean_pairwise_information),
+            ("ELBO at beta 1", Some(self.elbo)),
+            ("importance-weighted bound", self.importance.as_ref().map(|importance| importance.bound)),
+        ]);
+        all
+    }
+}
+
 impl Measured {
     /// Writes the codes as `.npz`: `mean` and `scale` `[segments, latents]`, `factors` `[segments, factors]` (NaN where a
     /// segment has one not), `file`, `start` in frames and `fold` (the part in regressions) `[segments]`, and `meta`, the names as

@@ -33,6 +33,7 @@ pub fn meanings(codec: &VaeCodec, set: &FeatureSet, measured: &Measured) -> Resu
         features: report.features.clone(),
         segments: report.segments,
         factors_from: report.factors_from.clone(),
+        scores: report.headline().into_iter().map(|(name, value)| (name.to_string(), value)).collect(),
         names: (0..report.kl.len())
             .filter(|&latent| report.kl[latent] > ACTIVE)
             .filter_map(|latent| name(latent, encoded.mean.column(latent), factors, &report.scores.factors))

@@ -50,6 +50,22 @@ pub struct FactorScores {
     pub between: Vec<Vec<Option<f64>>>,
 }
 
+impl FactorScores {
+    /// What sums all factors up, by name.
+    pub fn headline(&self) -> [(&'static str, Option<f64>); 7] {
+        let dci = |of: fn(&Dci) -> f64| self.dci.as_ref().map(of);
+        [
+            ("MIG", self.mig),
+            ("SAP", self.sap),
+            ("DCI disentanglement", dci(|dci| dci.disentanglement)),
+            ("DCI completeness", dci(|dci| dci.completeness)),
+            ("DCI informativeness", dci(|dci| dci.informativeness)),
+            ("FactorVAE score", self.factor_vae),
+            ("beta-VAE score", self.beta_vae),
+        ]
+    }
+}
+
 /// One factor against all latents.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FactorScore {
