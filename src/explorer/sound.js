@@ -69,40 +69,6 @@ function explorerSound(config) {
     return out;
   }
 
-  // A binary heap of doubles, the largest first. A key is a magnitude's bits above a bin's number: exact below 2^22 bins.
-  const SHIFT = 2 ** 22;
-  let heap = new Float64Array(1024);
-  let waitingKeys = 0;
-  function push(key) {
-    if (waitingKeys === heap.length) {
-      const larger = new Float64Array(2 * heap.length);
-      larger.set(heap);
-      heap = larger;
-    }
-    let at = waitingKeys++;
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (heap[parent] >= key) break;
-      heap[at] = heap[parent];
-      at = parent;
-    }
-    heap[at] = key;
-  }
-  function pop() {
-    const top = heap[0], last = heap[--waitingKeys];
-    let at = 0;
-    for (;;) {
-      let child = 2 * at + 1;
-      if (child >= waitingKeys) break;
-      if (child + 1 < waitingKeys && heap[child + 1] > heap[child]) child++;
-      if (heap[child] <= last) break;
-      heap[at] = heap[child];
-      at = child;
-    }
-    heap[at] = last;
-    return top;
-  }
-
   /** Phases integrated from magnitudes `[frames, bins]` (Prusa, Balazs, Sondergaard 2017), as real and imaginary parts. */
   function phases(magnitude, frames) {
     const size = frames * bins;
@@ -110,7 +76,6 @@ function explorerSound(config) {
     let loudest = 0;
     for (let index = 0; index < size; index++) if (magnitude[index] > loudest) loudest = magnitude[index];
     const bits = new Uint32Array(magnitude.buffer, magnitude.byteOffset, size);
-    const key = (index) => bits[index] * SHIFT + index;
     const floor = Math.fround(1e-6 * loudest);
     const [waiting, phase] = [new Uint8Array(size), new Float64Array(size)];
     const random = explorerRandom(0);
@@ -131,24 +96,33 @@ function explorerSound(config) {
       turn * bin + (bin === 0 || bin + 1 === bins ? 0 : (timeFactor * (log[index + 1] - log[index - 1])) / 2);
     const inFrequency = (index) =>
       index < bins || index + bins >= size ? 0 : (log[index + bins] - log[index - bins]) / (-2 * timeFactor);
+    // The border: a stack for each eighth of a doubling, in which each bin names the one below it.
+    const [stacks, below] = [new Int32Array(1 << 11).fill(-1), new Int32Array(size)];
+    let top = -1;
     function reach(index, value) {
       if (!waiting[index]) return;
       waiting[index] = 0;
       phase[index] = value;
-      push(key(index));
+      const step = bits[index] >>> 20;
+      below[index] = stacks[step];
+      stacks[step] = index;
+      if (step > top) top = step;
     }
     let seeds = null;
     while (left > 0) {
       if (seed < 0) {
         // Regions apart from the loudest one are rare: only then are all that wait put in order.
-        if (!seeds) seeds = Float64Array.from({ length: size }, (_, i) => (waiting[i] ? key(i) : -1)).sort();
-        while (!waiting[seeds[seeds.length - 1] % SHIFT]) seeds = seeds.subarray(0, seeds.length - 1);
-        seed = seeds[seeds.length - 1] % SHIFT;
+        seeds ??= Int32Array.from(waiting.keys()).filter((i) => waiting[i]).sort((i, j) => magnitude[i] - magnitude[j]);
+        while (!waiting[seeds[seeds.length - 1]]) seeds = seeds.subarray(0, seeds.length - 1);
+        seed = seeds[seeds.length - 1];
       }
       reach(seed, 0);
       seed = -1;
-      while (waitingKeys > 0) {
-        const here = pop() % SHIFT;
+      for (;;) {
+        while (top >= 0 && stacks[top] < 0) top--;
+        if (top < 0) break;
+        const here = stacks[top];
+        stacks[top] = below[here];
         left--;
         const bin = here % bins;
         const angle = phase[here], time = inTime(here, bin), frequency = inFrequency(here);
