@@ -1,5 +1,7 @@
 //! One recording to its features: resample, trim, normalise, emphasise, transform, weigh into bands, take logarithms.
 
+use std::ops::Range;
+
 use ndarray::{Array2, ArrayViewMut1};
 
 use super::{BandSums, Contents, FeatureConfig, FeatureMeta, Features, VERSION};
@@ -65,14 +67,8 @@ impl FeatureExtractor {
         if let Some(at) = waveform.samples.iter().position(|x| !x.is_finite()) {
             return Err(Error::Config(format!("sample {at} is {}", waveform.samples[at])));
         }
-        let resampled = waveform.resample(self.config.sample_rate)?.samples;
-        let kept = self.config.trim_silence_db.map_or(0..resampled.len(), |db| trim_silence(&resampled, db));
-        let gain = if self.config.normalize { peak(&resampled[kept.clone()]) } else { 1.0 };
-        let sound: Vec<f64> = resampled[kept.clone()].iter().map(|&x| f64::from(x) / gain).collect();
-        drop(resampled);
-
-        let emphasised = pre_emphasis(&sound, self.config.preemphasis);
-        drop(sound);
+        let (sound, kept, gain) = self.prepare(waveform)?;
+        let emphasised = pre_emphasis(sound, self.config.preemphasis);
         let (logspec, logmel) = self.log_spectra(&emphasised, contents);
         let bands = BandSums::of(&logmel);
         if !bands.finite || logspec.iter().any(|x| !x.is_finite()) {
@@ -91,6 +87,21 @@ impl FeatureExtractor {
         };
         let au = if contents.au { emphasised.into_iter().map(|x| x as f32).collect() } else { Vec::new() };
         Ok(Features { au, logspec, logmel, meta })
+    }
+
+    /// The sound at its rate, trimmed and normalised; what was kept of it, and what it was divided by.
+    fn prepare(&self, waveform: &Waveform) -> Result<(Vec<f64>, Range<usize>, f64)> {
+        let resampled;
+        let samples = if waveform.sample_rate == self.config.sample_rate {
+            &waveform.samples
+        } else {
+            resampled = waveform.resample(self.config.sample_rate)?.samples;
+            &resampled
+        };
+        let kept = self.config.trim_silence_db.map_or(0..samples.len(), |db| trim_silence(samples, db));
+        let samples = &samples[kept.clone()];
+        let gain = if self.config.normalize { peak(samples) } else { 1.0 };
+        Ok((samples.iter().map(|&x| f64::from(x) / gain).collect(), kept, gain))
     }
 
     /// `[len]` -> `[frames, bins]`, or `[0, bins]` if left out, and `[frames, n_filterbank]`, one frame at a time.

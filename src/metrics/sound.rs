@@ -66,7 +66,7 @@ pub fn read_reference(path: &Path, trim: bool) -> Result<Vec<f32>> {
     if is_features(path) {
         let features = FeatureFile::read(path)?;
         let gain = features.meta.gain as f32;
-        let samples = de_emphasis(&features.au, features.meta.config.preemphasis);
+        let samples = de_emphasis(features.au, features.meta.config.preemphasis);
         let samples = samples.into_iter().map(|sample| sample * gain).collect();
         return Ok(Waveform { samples, sample_rate: features.meta.config.sample_rate }.resample(RATE)?.samples);
     }

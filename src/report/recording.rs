@@ -56,7 +56,7 @@ impl Recording {
         let begin = |spectrum: Array2<f32>| spectrum.slice(s![..frames, ..]).to_owned();
         let sound = au.map(|au| {
             let end = au.len().min(frames * config.hop_size);
-            let mut samples = de_emphasis(&au[..end], config.preemphasis);
+            let mut samples = de_emphasis(au[..end].to_vec(), config.preemphasis);
             let peak = samples.iter().fold(0.0f32, |peak, sample| peak.max(sample.abs()));
             let gain = (entry.meta.gain as f32).min(if peak > 0.0 { 1.0 / peak } else { 1.0 });
             samples.iter_mut().for_each(|sample| *sample *= gain);

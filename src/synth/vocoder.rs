@@ -179,7 +179,7 @@ impl Vocoder {
             let emphasised = |range| magnitude(range).mapv_into(|magnitude| magnitude.powf(emphasis));
             reconstruct_ranges(logmel.nrows(), emphasised, &self.stft, &self.config.phase)
         };
-        let mut samples = de_emphasis(&emphasised, self.features.preemphasis);
+        let mut samples = de_emphasis(emphasised, self.features.preemphasis);
         let loudest = |samples: &[f32]| samples.iter().fold(0.0f32, |most, sample| most.max(sample.abs()));
         let peak = loudest(&samples);
         let factor = match self.config.peak {

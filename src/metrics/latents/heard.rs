@@ -115,7 +115,7 @@ type Heard = (Array2<f32>, Option<Vec<Option<f64>>>);
 fn read(path: &Path, tracker: Option<&PitchTracker>) -> Result<Heard> {
     let Some(tracker) = tracker else { return Ok((FeatureFile::read_logmel(path)?.0, None)) };
     let features = FeatureFile::read(path)?;
-    let sound = de_emphasis(&features.au, features.meta.config.preemphasis);
+    let sound = de_emphasis(features.au, features.meta.config.preemphasis);
     let pitch = tracker.track(&sound.into_iter().map(f64::from).collect::<Vec<_>>());
     Ok((features.logmel, Some(pitch)))
 }
