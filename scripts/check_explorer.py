@@ -104,8 +104,8 @@ def numbers(page, folder):
     reference = json.loads((folder / "reference.json").read_text())
     # Debugging tools may evaluate where a page may not; the functions are the page's own.
     found = page.page.evaluate(
-        "reference => { const data = JSON.parse(document.getElementById('explorer-data').textContent);"
-        f"{script}; explorerForms(data); const {{ checks, notes }} = explorerNumbers(data, reference); return {{ checks, notes }}; }}",
+        "async reference => { const data = JSON.parse(document.getElementById('explorer-data').textContent);"
+        f"{script}; explorerForms(data); const {{ checks, notes }} = await explorerNumbers(data, reference); return {{ checks, notes }}; }}",
         reference,
     )
     print("\n".join(found["notes"]))
@@ -122,17 +122,20 @@ def moves(page):
     slider = view.locator(".explorer-slider input").first
     name = view.locator(".explorer-slider strong").first.text_content()
     command = lambda: page.part("command").text_content()
-    assert command().startswith("synth reconstruct --vae "), command()
-    times = []
+    assert command().startswith("synth reconstruct --vae ") and " --inverter " in command(), command()
+    times, rests = [], []
+    took = lambda pass_: int(view.evaluate(f"document.querySelector('.explorer').dataset.{pass_}"))
     for step in range(8):
         page.fresh()
         slider.press("ArrowRight")
         page.until("document.querySelector('.explorer').dataset.draft !== undefined")
-        times.append(int(view.evaluate("document.querySelector('.explorer').dataset.draft")))
+        times.append(took("draft"))
         page.settle()
+        rests.append(took("fine"))
     seconds = float(page.part("name").text_content().rsplit(", ", 1)[1].split()[0])
-    middle = sorted(times)[len(times) // 2]
-    print(f"{name}: a draft of {min(seconds, 2):.1f} s takes {middle} ms (each: {times}); wanted: {MOVE_MS} per second")
+    middle = lambda times: sorted(times)[len(times) // 2]
+    print(f"{name}: a draft of {min(seconds, 2):.1f} s takes {middle(times)} ms (each: {times}); wanted: {MOVE_MS} per second")
+    print(f"at rest {seconds:.1f} s take {middle(rests)} ms (each: {rests}); {page.part('sounds').text_content()}")
     assert abs(float(slider.input_value()) - 0.8) < 1e-9 and slider.get_attribute("aria-valuetext").startswith("+0.8 standard deviations")
     latent = slider.get_attribute("id").rsplit("-", 1)[1]
     assert f" --add {latent}=0.8 " in command() and command().startswith("synth edit "), command()
@@ -186,6 +189,19 @@ def recordings(page, folder):
     page.settle()
 
 
+def aged(browser, html):
+    """A browser that cannot unpack weights says so."""
+    context = browser.new_context()
+    view = context.new_page()
+    view.add_init_script("delete globalThis.DecompressionStream")
+    view.goto(html.as_uri())
+    for _ in range(200):
+        if "too old to unpack" in view.locator('[data-part="status"]').text_content():
+            return context.close()
+        time.sleep(0.05)
+    raise AssertionError(view.locator('[data-part="status"]').text_content())
+
+
 def commands(page, synth, folder):
     """What is copied runs: an edit, and saved codes."""
     run = lambda line: subprocess.run([synth, *shlex.split(line)[1:]], check=True, cwd=folder, stdout=subprocess.DEVNULL)
@@ -231,6 +247,7 @@ def main():
         page.errors = [error for error in page.errors if "worker" not in error.lower()]
         moves(page)
         page.close()
+        aged(browser, without)
         if args.shots:
             args.shots.mkdir(parents=True, exist_ok=True)
             looks = [("wide", 1280, False), ("dark", 1280, True), ("narrow", 360, False), ("narrow-dark", 360, True)]

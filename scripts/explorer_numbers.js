@@ -7,8 +7,8 @@
 // with `explorer.js`, `data.json` and `reference.json` in FOLDER, where it leaves `explorer.npz` and `explorer.wav`. The last line
 // of output is JSON: `[{what, found, most}]`. Tolerances: float sums in another order give 1e-5 nats; 1e-3 is what nobody hears.
 
-function explorerNumbers(data, reference) {
-  const engine = explorerEngine(data);
+async function explorerNumbers(data, reference) {
+  const engine = await explorerEngine(data);
   const { frames, gain } = reference;
   const mels = data.features.n_filterbank;
   const largest = (found, wanted) => {
@@ -18,23 +18,22 @@ function explorerNumbers(data, reference) {
   const mean = (found, wanted) => found.reduce((sum, value, i) => sum + Math.abs(value - wanted[i]), 0) / found.length;
   const wanted = (name) => Float32Array.from(reference[name]);
 
+  const result = (steps) => {
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done) return value;
+    }
+  };
+
   const heard = engine.encode(wanted("samples"));
   const extracted = engine.features.extract(wanted("samples"));
   const decoded = engine.decode(wanted("mean"), frames);
   const mel = engine.sound.powerOf(wanted("decoded"));
-  const linear = engine.sound.inverse(mel, frames).map(Math.log);
-
-  const steps = engine.make(wanted("decoded"), frames, 100, 30);
-  let step = steps.next();
-  while (!step.done) step = steps.next();
-  const samples = step.value.map((value) => value * gain);
-  // The log-mels of the sound, which is as loud as its source, at the level of its features.
+  const target = wanted("decoded");
   const level = (sound) => {
     const emphasised = Float64Array.from(sound, (x, n) => (x - (n ? data.features.preemphasis * sound[n - 1] : 0)) / gain);
     return engine.features.logmel(emphasised);
   };
-  const [ours, theirs] = [level(samples), level(wanted("sound"))];
-  const target = wanted("decoded");
   // Spectral convergence over mel magnitudes: how far one spectrogram is from the other, in parts of it.
   const convergence = (found, wanted) => {
     const magnitude = (log) => Math.exp(log / 2);
@@ -42,26 +41,34 @@ function explorerNumbers(data, reference) {
     return 10 * Math.log10(error / wanted.reduce((sum, log) => sum + magnitude(log) ** 2, 0));
   };
 
-  const further = mean(ours, target) - mean(theirs, target);
-  return {
-    samples,
-    checks: [
-      { what: "log-mels of a recording, nats", found: largest(extracted.logmel, wanted("logmel")), most: 1e-3 },
-      { what: "gain of a recording, relative", found: Math.abs(extracted.gain / gain - 1), most: 1e-6 },
-      { what: "codes of a recording", found: largest(heard.codes, wanted("mean")), most: 1e-3 },
-      { what: "decoded log-mels, nats", found: largest(decoded, target), most: 1e-3 },
-      { what: "mel inverse, nats", found: largest(linear, wanted("linear")), most: 1e-3 },
-      { what: "frames too many or few", found: Math.abs(ours.length - theirs.length) / mels, most: 0 },
-      { what: "sound further from the decoded log-mels than the command line's, nats", found: further, most: 0.01 },
-      { what: "sound's log-mels from the command line's, mean, nats", found: mean(ours, theirs), most: 0.05 },
-    ],
-    notes: [
-      `sound's log-mels from the decoded ones: ${mean(ours, target).toFixed(4)} nats, the command line's ` +
-        mean(theirs, target).toFixed(4),
-      `spectral convergence over mel bands: to the decoded ${convergence(ours, target).toFixed(1)} dB, the command line's ` +
-        `${convergence(theirs, target).toFixed(1)} dB; to the command line's ${convergence(ours, theirs).toFixed(1)} dB`,
-    ],
-  };
+  const [checks, notes] = [[], []];
+  const check = (what, found, most) => checks.push({ what, found, most });
+  check("log-mels of a recording, nats", largest(extracted.logmel, wanted("logmel")), 1e-3);
+  check("gain of a recording, relative", Math.abs(extracted.gain / gain - 1), 1e-6);
+  check("codes of a recording", largest(heard.codes, wanted("mean")), 1e-3);
+  check("decoded log-mels, nats", largest(decoded, target), 1e-3);
+
+  // Spectra and sounds with and without the inverter. What is compared of sounds are log-mels at the level of the features: a sound
+  // is as loud as its source.
+  let samples;
+  const ways = [["mel inverse", { linear: reference.linear, sound: reference.sound }], ["inverter", reference.inverter]];
+  for (const [way, theirs] of ways.filter(([, theirs]) => theirs)) {
+    const quality = { iterations: 100, inversions: 30, inverted: way === "inverter" };
+    const linear = result(engine.sound.linearOf(target, mel, frames, quality)).map(Math.log);
+    check(`${way}, nats`, largest(linear, Float32Array.from(theirs.linear)), 1e-3);
+    samples = result(engine.make(target, frames, quality)).map((value) => value * gain);
+    const [our, their] = [level(samples), level(Float32Array.from(theirs.sound))];
+    const [ourError, theirError] = [mean(our, target), mean(their, target)];
+    check(`${way}: frames too many or few`, Math.abs(our.length - their.length) / mels, 0);
+    check(`${way}: sound further from the decoded log-mels than the command line's, nats`, ourError - theirError, 0.01);
+    check(`${way}: sound's log-mels from the command line's, mean, nats`, mean(our, their), 0.05);
+    notes.push(
+      `${way}: sound's log-mels from the decoded ones: ${ourError.toFixed(4)} nats, the command line's ${theirError.toFixed(4)}; ` +
+        `spectral convergence over mel bands: to the decoded ${convergence(our, target).toFixed(1)} dB, the command line's ` +
+        `${convergence(their, target).toFixed(1)} dB; to the command line's ${convergence(our, their).toFixed(1)} dB`,
+    );
+  }
+  return { samples, checks, notes };
 }
 
 // What has closed forms: ways between codes, walks of the prior, words for a shell. Throws at the first that is not as it should be.
@@ -103,29 +110,47 @@ function explorerForms(data) {
   }
 }
 
-if (typeof require === "function" && require.main === module) {
-  const [fs, path, vm] = ["fs", "path", "vm"].map((name) => require(name));
-  const at = (name) => path.join(process.argv[2], name);
-  const read = (name) => JSON.parse(fs.readFileSync(at(name), "utf8"));
-  globalThis.document = { querySelector: () => null, getElementById: () => null }; // no page, nothing to show
-  vm.runInThisContext(fs.readFileSync(at("explorer.js"), "utf8"), { filename: "explorer.js" });
-  const [data, reference] = [read("data.json"), read("reference.json")];
-  explorerForms(data);
-  const { checks, notes, samples } = explorerNumbers(data, reference);
-  fs.writeFileSync(at("explorer.npz"), explorerNpz(data, { codes: reference.mean, frames: reference.frames, gain: reference.gain }));
-  fs.writeFileSync(at("explorer.wav"), explorerWav(samples, data.features.sample_rate));
+// A page's script without a page: names of functions become global.
+function explorerLoad(path) {
+  globalThis.document = { querySelector: () => null, getElementById: () => null }; // nothing to show
+  require("vm").runInThisContext(require("fs").readFileSync(path, "utf8"), { filename: path });
+}
 
-  // From a slider to the sound of its draft, in time of the processor: a machine may be busy with other things.
-  const { codes, frames } = explorerCodes(data).draw(1, 0.15, 1);
-  const engine = explorerEngine(data);
+// Time of the processor, for a machine may be busy with other things: the median of the last 5 of 10.
+function explorerTime(steps) {
   const times = Array.from({ length: 10 }, () => {
     const before = process.cpuUsage();
-    const steps = engine.make(engine.decode(codes, frames), frames, 6, 15);
-    while (!steps.next().done);
+    const all = steps();
+    while (!all.next().done);
     const { user, system } = process.cpuUsage(before);
     return (user + system) / 1000;
   });
-  notes.push(`a draft of 1 s takes ${times.slice(-5).sort((a, b) => a - b)[2].toFixed(0)} ms of processor time`);
+  return times.slice(-5).sort((a, b) => a - b)[2].toFixed(0);
+}
+
+async function explorerMain(folder) {
+  const [fs, path] = ["fs", "path"].map((name) => require(name));
+  const at = (name) => path.join(folder, name);
+  const read = (name) => JSON.parse(fs.readFileSync(at(name), "utf8"));
+  explorerLoad(at("explorer.js"));
+  const [data, reference] = [read("data.json"), read("reference.json")];
+  explorerForms(data);
+  const { checks, notes, samples } = await explorerNumbers(data, reference);
+  fs.writeFileSync(at("explorer.npz"), explorerNpz(data, { codes: reference.mean, frames: reference.frames, gain: reference.gain }));
+  fs.writeFileSync(at("explorer.wav"), explorerWav(samples, data.features.sample_rate));
+
+  // From a slider to the sound of its draft, and what the inverter adds to a sound at rest.
+  const { codes, frames } = explorerCodes(data).draw(1, 0.15, 1);
+  const engine = await explorerEngine(data);
+  const draft = { iterations: 6, inversions: 15, inverted: false };
+  const drafted = explorerTime(() => engine.make(engine.decode(codes, frames), frames, draft));
+  notes.push(`a draft of 1 s takes ${drafted} ms of processor time`);
+  if (data.inverter) {
+    const logmel = engine.decode(codes, frames);
+    notes.push(`the inverter takes ${explorerTime(() => engine.inverter.predict(logmel, frames))} ms for 1 s`);
+  }
   notes.forEach((note) => console.log(note));
   console.log(JSON.stringify(checks));
 }
+
+if (typeof require === "function" && require.main === module) explorerMain(process.argv[2]);

@@ -73,9 +73,12 @@ function explorerCodes(data) {
   return { mix, draw, head };
 }
 
-/** Everything that one run's data makes possible. */
-function explorerEngine(data) {
-  const network = explorerNetwork(data), sound = explorerSound(data.features), features = explorerFeatures(data.features);
+/** Everything that one run's data makes possible, with the inverter's if there is one. */
+async function explorerEngine(data) {
+  const layersOf = async ({ tensors, weights }) => explorerLayers(tensors, await explorerWeights(weights));
+  const network = explorerNetwork(data, await layersOf(data));
+  const inverter = data.inverter && explorerInverter(data.inverter, await layersOf(data.inverter));
+  const sound = explorerSound(data.features, inverter), features = explorerFeatures(data.features);
 
   /** Codes of samples at the run's rate. */
   function encode(samples) {
@@ -83,7 +86,7 @@ function explorerEngine(data) {
     return { codes: network.encode(logmel, frames), frames, gain, silent };
   }
 
-  return { encode, decode: network.decode, make: sound.make, network, sound, features };
+  return { encode, decode: network.decode, make: sound.make, network, inverter, sound, features };
 }
 
 /**
@@ -108,14 +111,14 @@ function explorerServe(send) {
   }
 
   async function render(request) {
-    const { id, codes, frames, iterations, inversions } = request;
+    const { id, codes, frames, quality } = request;
     const began = performance.now();
     await pause();
     if (id !== newest) return;
     const logmel = engine.decode(codes, frames);
     const decoded = performance.now() - began;
     send({ kind: "spectrum", id, logmel, frames });
-    const steps = engine.make(logmel, frames, iterations, inversions);
+    const steps = engine.make(logmel, frames, quality);
     for (let step = steps.next(); ; step = steps.next()) {
       if (step.done) {
         send({ kind: "sound", id, samples: level(step.value, request), decoded, took: performance.now() - began });
@@ -129,7 +132,7 @@ function explorerServe(send) {
   return async function receive(request) {
     try {
       if (request.kind === "open") {
-        engine = explorerEngine(request.data);
+        engine = await explorerEngine(request.data);
         send({ kind: "ready" });
       } else if (request.kind === "encode") {
         send({ kind: "encoded", id: request.id, ...engine.encode(request.samples) });

@@ -18,8 +18,8 @@
   const seconds = (frames) => ((frames - 1) * hop) / rate;
 
   const [MOVING, LONGEST] = [2, 30]; // seconds heard at a move, and of a recording
-  const DRAFT = { iterations: 6, inversions: 15 };
-  const FINE = { iterations: 100, inversions: 30 };
+  const DRAFT = { iterations: 6, inversions: 15, inverted: false };
+  const FINE = { iterations: 100, inversions: 30, inverted: true };
   const REST = 300; // ms without a move after which the sound is made well
   const [SHOWN, ACTIVE] = [8, 0.01];
 
@@ -35,8 +35,8 @@
 
   // Requests go to a worker, or to the same code in the page.
   const functions = [
-    explorerBytes, explorerHalves, explorerLayers, explorerSegments, explorerNetwork, explorerFft, explorerStft, explorerFilterbank,
-    explorerFeatures, explorerSound, explorerRandom, explorerEngine, explorerServe,
+    explorerBytes, explorerHalves, explorerWeights, explorerLayers, explorerSegments, explorerNetwork, explorerInverter, explorerFft,
+    explorerStft, explorerFilterbank, explorerFeatures, explorerSound, explorerRandom, explorerEngine, explorerServe,
   ];
   let send = () => {};
   let ready = false;
@@ -74,7 +74,7 @@
     const draft = quality === DRAFT;
     const part = draft ? codes.head(whole, Math.round((MOVING * rate) / hop) + 1) : whole;
     atWork = { id: ++id, draft, frames: whole.frames, asked: performance.now() };
-    send({ kind: "render", id, ...part, peak: start.peak, ...quality });
+    send({ kind: "render", id, ...part, peak: start.peak, quality });
   }
 
   function change({ quiet = false } = {}) {
@@ -212,6 +212,10 @@
     sliders.forEach(({ set }) => set(0));
   }
 
+  // Where the inverter is in the page, it is heard when a slider rests.
+  part("sounds").textContent = data.inverter
+    ? `While a slider moves, sound is made without an inverter; when it rests, through ${data.inverter.run}.`
+    : `Sound is made without an inverter${data.left_out ? `: the weights of ${data.left_out} are too many for a page` : ""}.`;
   part("measured").textContent = `KL: how far a latent's posteriors are from the prior, in nats, on average over ${data.measured}.`;
   const rows = data.latents.map((latent) => [latent, slider(latent)]);
   const first = Math.min(SHOWN, Math.max(1, rows.filter(([{ kl }]) => kl > ACTIVE).length));
@@ -307,7 +311,7 @@
   // What is taken away.
   function describe() {
     part("name").textContent = `${start.name}, ${seconds(start.frames).toFixed(1)} s`;
-    part("command").textContent = explorerCommand(data.run, start, offsets);
+    part("command").textContent = explorerCommand(data, start, offsets);
     part("hint").textContent = start.path === null
       ? "Save the codes first: explorer.npz."
       : start.whole ? "" : `It makes the whole recording; here are its first ${seconds(start.frames).toFixed(1)} s.`;

@@ -87,9 +87,9 @@ function explorerQuoted(word) {
 }
 
 /** The command line for a sound: `path` of a recording whose latents are moved by `offsets`, or none, for saved codes. */
-function explorerCommand(run, { path, peak }, offsets) {
-  const vae = `--vae ${explorerQuoted(run)}`;
-  if (path === null) return `synth decode ${vae}${peak ? ` --peak ${peak}` : ""} explorer.npz explorer.wav`;
+function explorerCommand({ run, inverter }, { path, peak }, offsets) {
+  const models = `--vae ${explorerQuoted(run)}${inverter ? ` --inverter ${explorerQuoted(inverter.run)}` : ""}`;
+  if (path === null) return `synth decode ${models}${peak ? ` --peak ${peak}` : ""} explorer.npz explorer.wav`;
   const moved = Array.from(offsets, (value, latent) => (value === 0 ? "" : ` --add ${latent}=${Number(value.toFixed(3))}`)).join("");
-  return `synth ${moved ? "edit" : "reconstruct"} ${vae}${moved} ${explorerQuoted(path)} explorer.wav`;
+  return `synth ${moved ? "edit" : "reconstruct"} ${models}${moved} ${explorerQuoted(path)} explorer.wav`;
 }

@@ -4,22 +4,30 @@
 // Grids are [segment, row, column, channel] in doubles. Every layer is the same loop: gather the taps of some outputs into a
 // block, multiply it by the weights.
 
-/** The bytes that base64 stands for. */
+/** The bytes that letters of base 85 stand for: four by five of them, the highest first. */
 function explorerBytes(text) {
-  const raw = atob(text);
-  const bytes = new Uint8Array(raw.length);
-  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
-  return bytes;
+  const letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%()*+,-./:;=?@[]^_{}";
+  const digits = new Uint8Array(128);
+  for (let digit = 0; digit < letters.length; digit++) digits[letters.charCodeAt(digit)] = digit;
+  const words = Math.ceil(text.length / 5);
+  const whole = text.padEnd(5 * words, letters[84]);
+  const bytes = new Uint8Array(4 * words);
+  for (let from = 0, to = 0; to < bytes.length; to += 4) {
+    let word = 0;
+    for (const end = from + 5; from < end; from++) word = 85 * word + digits[whole.charCodeAt(from)];
+    bytes[to] = word >>> 24; bytes[to + 1] = word >>> 16; bytes[to + 2] = word >>> 8; bytes[to + 3] = word;
+  }
+  return bytes.subarray(0, text.length - words);
 }
 
-/** Half-precision values, little-endian, as doubles. */
+/** Half-precision values, the low bytes of all before the high ones. */
 function explorerHalves(bytes) {
-  const values = new Float64Array(bytes.length >> 1);
+  const values = new Float32Array(bytes.length >> 1);
   const bits = new Uint32Array(1);
   const float = new Float32Array(bits.buffer);
   const scale = 2 ** 112; // what moving the exponent's bits without changing its bias leaves out; exact below it too
   for (let i = 0; i < values.length; i++) {
-    const half = bytes[2 * i] | (bytes[2 * i + 1] << 8);
+    const half = bytes[i] | (bytes[values.length + i] << 8);
     bits[0] = (half & 0x7fff) << 13;
     const value = float[0] * scale;
     values[i] = half & 0x8000 ? -value : value;
@@ -27,11 +35,18 @@ function explorerHalves(bytes) {
   return values;
 }
 
-/** Makes and applies layers with the tensors of the page's data. */
-function explorerLayers(data) {
+/** A model's weights from the page's text: halves, deflated. */
+async function explorerWeights(text) {
+  if (typeof DecompressionStream === "undefined") throw new Error("this browser is too old to unpack the weights in the page");
+  const unpacked = new Blob([explorerBytes(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return explorerHalves(new Uint8Array(await new Response(unpacked).arrayBuffer()));
+}
+
+/** Makes and applies layers with a model's tensors, whose values are parts of `values`. */
+function explorerLayers(about, values) {
   const BLOCK = 16;
-  const values = explorerHalves(explorerBytes(data.weights));
-  const tensors = new Map(data.tensors.map(({ name, shape, offset }) => {
+  const STEP = 1e7; // products between two moments at which work may be given up: 10 ms
+  const tensors = new Map(about.map(({ name, shape, offset }) => {
     const size = shape.reduce((product, length) => product * length, 1);
     return [name, { shape, values: values.subarray(offset, offset + size) }];
   }));
@@ -53,12 +68,11 @@ function explorerLayers(data) {
     return { taps, inputs, outputs, rows, sources, places, inSize, outSize, panels, biases, slope, depth, block };
   }
 
-  /** A matrix `[inputs, outputs]`, to which `bias(o)` is added. */
-  function product(name, bias) {
-    const { shape: [inputs, outputs], values: weights } = tensor(name);
+  /** A matrix of `inputs` by `outputs` whose elements are `weight(k, o)`, to which `bias(o)` is added. */
+  function matrix(inputs, outputs, weight, bias, slope = 1) {
     return layer({
       taps: 1, inputs, outputs, rows: 1, sources: Int32Array.of(0), places: Int32Array.of(0), inSize: inputs, outSize: outputs,
-      weight: (k, o) => weights[k * outputs + o], bias, slope: 1,
+      weight, bias, slope,
     });
   }
 
@@ -66,10 +80,25 @@ function explorerLayers(data) {
   function dense(name, slope, inOrder = (k) => k, outOrder = (o) => o) {
     const { shape: [inputs, outputs], values: weights } = tensor(`${name}.weight`);
     const bias = tensor(`${name}.bias`).values;
-    return layer({
-      taps: 1, inputs, outputs, rows: 1, sources: Int32Array.of(0), places: Int32Array.of(0), inSize: inputs, outSize: outputs,
-      weight: (k, o) => weights[inOrder(k) * outputs + outOrder(o)], bias: (o) => bias[outOrder(o)], slope,
-    });
+    return matrix(inputs, outputs, (k, o) => weights[inOrder(k) * outputs + outOrder(o)], (o) => bias[outOrder(o)], slope);
+  }
+
+  /**
+   * A convolution over time that keeps the length: `width` frames of `inputs` side by side, `floor((width - 1) / 2)` of them before
+   * the present one. For `overTime` only.
+   */
+  function temporal(width, inputs, outputs, weight, bias, slope) {
+    return layer({ taps: width, inputs, outputs, rows: 0, sources: [], places: [], inSize: 0, outSize: 0, weight, bias, slope });
+  }
+
+  /** A temporal layer for so many frames: its outputs go to columns `column` and on of a matrix with `columns`. */
+  function overTime(layer, frames, columns = layer.outputs, column = 0) {
+    const { taps, inputs } = layer;
+    const before = (taps - 1) >> 1;
+    const source = (t) => (t >= 0 && t < frames ? t : -1);
+    const sources = Int32Array.from({ length: frames * taps }, (_, i) => source(Math.floor(i / taps) - before + (i % taps)));
+    const places = Int32Array.from({ length: frames }, (_, t) => t * columns + column);
+    return { ...layer, rows: frames, sources, places, inSize: frames * inputs, outSize: frames * columns };
   }
 
   /** A convolution that halves the columns, and the rows if their stride is 2; padding 1. */
@@ -138,28 +167,42 @@ function explorerLayers(data) {
 
   const starts = new Int32Array(BLOCK + 1);
   function apply(layer, x, segments, y) {
+    applyRows(layer, x, 0, layer.rows * segments, y);
+    return y;
+  }
+
+  /** As `apply`, as a generator that yields between pieces of work. */
+  function* applySlowly(layer, x, segments, y) {
+    const total = layer.rows * segments;
+    const step = BLOCK * Math.ceil(STEP / (BLOCK * layer.depth * layer.outputs));
+    for (let first = 0; first < total; first += step) {
+      applyRows(layer, x, first, Math.min(first + step, total), y);
+      yield;
+    }
+    return y;
+  }
+
+  function applyRows(layer, x, from, to, y) {
     const { taps, inputs, rows, sources, places, inSize, outSize, depth, block } = layer;
-    const total = rows * segments;
-    for (let first = 0; first < total; first += BLOCK) {
-      const count = Math.min(BLOCK, total - first);
+    for (let first = from; first < to; first += BLOCK) {
+      const count = Math.min(BLOCK, to - first);
       for (let r = 0; r < count; r++) {
         const segment = Math.floor((first + r) / rows);
         const row = first + r - segment * rows;
         starts[r] = segment * outSize + places[row];
         for (let tap = 0; tap < taps; tap++) {
           const source = sources[row * taps + tap];
-          const to = r * depth + tap * inputs;
+          const into = r * depth + tap * inputs;
           if (source < 0) {
-            for (let i = 0; i < inputs; i++) block[to + i] = 0;
+            for (let i = 0; i < inputs; i++) block[into + i] = 0;
           } else {
-            const from = segment * inSize + source * inputs;
-            for (let i = 0; i < inputs; i++) block[to + i] = x[from + i];
+            const at = segment * inSize + source * inputs;
+            for (let i = 0; i < inputs; i++) block[into + i] = x[at + i];
           }
         }
       }
       multiply(layer, count, y);
     }
-    return y;
   }
 
   // Two rows by four columns: as many sums as there are registers for.
@@ -198,5 +241,5 @@ function explorerLayers(data) {
     }, x);
   }
 
-  return { tensor, dense, product, convolution, transposed, apply, run, buffer };
+  return { tensor, matrix, dense, temporal, overTime, convolution, transposed, apply, applySlowly, run, buffer };
 }

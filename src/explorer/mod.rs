@@ -1,11 +1,11 @@
 //! A part of a page in which a VAE can be played: sliders for its latents, sound and spectrogram at each move.
 //!
-//! Encoder, decoder, mel inverse and phases run in the page itself, in plain JavaScript without libraries, and compute what
-//! `synth` computes by default without an inverter, from weights rounded to half precision. The page's files, in the order in
-//! which a sound passes through them: `signal.js` (recordings to log-mels), `layers.js` and `network.js` (log-mels to codes and
-//! back), `sound.js` (log-mels to sound), `engine.js` (what may be asked of them, in a worker), `files.js` (what is saved),
-//! `player.js` (what is played), `explorer.js` (what is seen). `scripts/check_explorer.py` holds the numbers of a page in a
-//! browser against the command line's.
+//! Encoder, decoder, inverter, mel inverse and phases run in the page itself, in plain JavaScript without libraries, and compute
+//! what `synth` computes by default, from weights rounded to half precision. The page's files, in the order in which a sound
+//! passes through them: `signal.js` (recordings to log-mels), `layers.js` and `network.js` (log-mels to codes and back),
+//! `inverter.js` and `sound.js` (log-mels to sound), `engine.js` (what may be asked of them, in a worker), `files.js` (what is
+//! saved), `player.js` (what is played), `explorer.js` (what is seen). `scripts/check_explorer.py` holds the numbers of a page
+//! in a browser against the command line's.
 
 mod names;
 mod weights;
@@ -19,8 +19,10 @@ use serde_json::{Value, json};
 pub use names::names_of;
 pub use weights::{pack, rounded};
 
+use crate::data::require_same;
+use crate::features::FeatureConfig;
 use crate::report::Fragment;
-use crate::run::Checkpoint;
+use crate::run::{Checkpoint, ModelConfig, Objective, load_parameters};
 use crate::synth::{Codes, VaeCodec, read_features};
 use crate::{Error, Result};
 
@@ -51,14 +53,26 @@ pub struct Known {
     pub divergences: Vec<(usize, f64)>,
 }
 
+/// The inverter that sounds are made with.
+#[derive(Clone, Debug)]
+pub struct Through {
+    /// Its run, named in the command lines that the page gives.
+    pub inverter: PathBuf,
+    /// Bytes that the weights of both models may take in the page. Where they are more, the inverter's are left out and the page
+    /// says so.
+    pub most: usize,
+}
+
 /// The explorer of the VAE in `run`, which is named in the command lines that it gives. Its latents come in the order of their
-/// divergences; it starts from the first of `sounds`, recordings or feature files.
+/// divergences; it starts from the first of `sounds`, recordings or feature files. What is heard at rest comes `through` an
+/// inverter if one is given.
 ///
-/// A page has room for one. About 5 MB with the default model.
+/// A page has room for one. About 4 MB with the default model, 10 MB with the default inverter.
 ///
 /// # Errors
-/// If the run is no VAE's or cannot be read, if there are no sounds, or one cannot be read or has other features.
-pub fn fragment(run: &Path, sounds: &[PathBuf], known: &Known) -> Result<Fragment> {
+/// If the run is no VAE's or cannot be read, if there are no sounds, or one cannot be read or has other features; if the inverter is
+/// none, cannot be read or understands other features.
+pub fn fragment(run: &Path, through: Option<&Through>, sounds: &[PathBuf], known: &Known) -> Result<Fragment> {
     if sounds.is_empty() {
         return Err(Error::Config("an explorer needs a recording or a feature file to start from".into()));
     }
@@ -77,6 +91,15 @@ pub fn fragment(run: &Path, sounds: &[PathBuf], known: &Known) -> Result<Fragmen
     }
     let divergences = if tested { known.divergences.clone() } else { measured.means() };
     let (tensors, weights) = pack(&tensors);
+    let inverter = through.map(|through| inverter(&through.inverter, codec.features(), run)).transpose()?;
+    let (inverter, left_out) = match (inverter, through) {
+        (Some((_, size)), Some(through)) if weights.len() + size > through.most => {
+            let (name, size) = (through.inverter.display(), (weights.len() + size) as f64 / 1e6);
+            tracing::warn!("{name}: left out of the explorer, whose weights would take {size:.1} MB with it");
+            (None, Some(name.to_string()))
+        }
+        (inverter, _) => (inverter.map(|(data, _)| data), None),
+    };
     let data = json!({
         "run": run.to_string_lossy(),
         "model": checkpoint.about.config.model,
@@ -85,6 +108,8 @@ pub fn fragment(run: &Path, sounds: &[PathBuf], known: &Known) -> Result<Fragmen
         "vae": codec.fingerprint(),
         "tensors": tensors,
         "weights": weights,
+        "inverter": inverter,
+        "left_out": left_out,
         "latents": ranked(divergences),
         "measured": if tested { "the test set" } else { "these recordings" },
         "names": known.names,
@@ -98,6 +123,7 @@ pub fn fragment(run: &Path, sounds: &[PathBuf], known: &Known) -> Result<Fragmen
             include_str!("signal.js"),
             include_str!("layers.js"),
             include_str!("network.js"),
+            include_str!("inverter.js"),
             include_str!("sound.js"),
             include_str!("engine.js"),
             include_str!("files.js"),
@@ -108,10 +134,34 @@ pub fn fragment(run: &Path, sounds: &[PathBuf], known: &Known) -> Result<Fragmen
     })
 }
 
+/// What a page must know of an inverter for log-mels of `features`, which are those of `vae`; and the size of its weights.
+fn inverter(run: &Path, features: &FeatureConfig, vae: &Path) -> Result<(Value, usize)> {
+    let (checkpoint, tensors) = Checkpoint::with_model(run)?;
+    let (ModelConfig::Cbhg(model), Objective::SpectrumL1 { recipe, .. }) =
+        (checkpoint.require("inverter")?, &checkpoint.about.config.objective)
+    else {
+        return Err(Error::file(&checkpoint.path, "its model and its objective contradict each other"));
+    };
+    model.validate()?;
+    require_same(&checkpoint.about.config.features, features, run, vae)?;
+    load_parameters(model.init(0, &Device::flex()), &tensors, &checkpoint.model_path())?; // what `synth` refuses is no page's either
+    let (tensors, weights) = pack(&tensors);
+    let size = weights.len();
+    let data = json!({
+        "run": run.to_string_lossy(),
+        "model": model,
+        "recipe": recipe,
+        "standardizer": checkpoint.about.standardizer,
+        "tensors": tensors,
+        "weights": weights,
+    });
+    Ok((data, size))
+}
+
 /// The 256 colours of spectrograms, three bytes each.
 fn colours() -> String {
     let bytes = (0..256).flat_map(|step| colorous::INFERNO.eval_rational(step, 256).into_array());
-    weights::bytes(&bytes.collect::<Vec<u8>>())
+    weights::text(&bytes.collect::<Vec<u8>>())
 }
 
 /// Mean divergence of each latent's posterior from the prior, in nats.

@@ -6,10 +6,10 @@ function explorerSegments({ segment_frames: length }, frames) {
   return Math.ceil(Math.max(frames - length, 0) / Math.floor(length / 2)) + 1;
 }
 
-/** Encoder and decoder of log-mel spectrograms, from the page's data. */
-function explorerNetwork(data) {
+/** Encoder and decoder of log-mel spectrograms, from the page's data and what makes layers of its weights. */
+function explorerNetwork(data, layers) {
   const SLOPE = 0.1;
-  const { tensor, dense, product, convolution, transposed, apply, run, buffer } = explorerLayers(data);
+  const { tensor, matrix, dense, convolution, transposed, apply, run, buffer } = layers;
   const { segment_frames: frames, n_mels: mels, latents } = data.model;
 
   function convolutional() {
@@ -42,7 +42,8 @@ function explorerNetwork(data) {
     const cells = data.model.cells;
     const gates = (name) => {
       const bias = tensor(`${name}.bias`).values;
-      return [product(`${name}.weight_input`, (o) => bias[o]), product(`${name}.weight_hidden`, () => 0)];
+      const product = ({ shape: [inputs, outputs], values }, bias) => matrix(inputs, outputs, (k, o) => values[k * outputs + o], bias);
+      return [product(tensor(`${name}.weight_input`), (o) => bias[o]), product(tensor(`${name}.weight_hidden`), () => 0)];
     };
     const sigmoid = (x) => 1 / (1 + Math.exp(-x));
     // Calls `visit` with the states after each frame, `[segments, cells]`.

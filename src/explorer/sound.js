@@ -1,10 +1,10 @@
 "use strict";
-// From log-mels to sound: the KL mel inverse, phase gradient heap integration, fast Griffin-Lim that keeps to the mel bands, and
-// de-emphasis, as `synth` does by default without an inverter. No DOM.
+// From log-mels to sound: the KL mel inverse, an inverter's correction of it, phase gradient heap integration, fast Griffin-Lim that
+// keeps to the mel bands, and de-emphasis, as `synth` does by default. No DOM.
 
-/** The way from log-mels to samples under one feature configuration. */
-function explorerSound(config) {
-  const ITERATIONS = 30, FLOOR = 1e-10, LEAST_POWER = 1e-12, MOMENTUM = 0.99;
+/** The way from log-mels to samples under one feature configuration; `inverter` is null, or what corrects or replaces the mel inverse. */
+function explorerSound(config, inverter) {
+  const ITERATIONS = 30, FLOOR = 1e-10, LEAST_POWER = 1e-12, MOMENTUM = 0.99, EMPHASIS = 1.2, NO_PHASE = 1e-30;
   const [stft, bands] = [explorerStft(config), explorerFilterbank(config)];
   const { bins, hop } = stft;
   const { re, im } = stft.fft;
@@ -67,6 +67,18 @@ function explorerSound(config) {
       for (let bin = 0, at = t * bins; bin < bins; bin++, at++) out[at] = power[bin] > clip ? power[bin] : clip;
     }
     return out;
+  }
+
+  /**
+   * Linear power `[frames, bins]` of log-mels `[frames, mels]`, and `mel` that is their power, by the mel inverse or the inverter.
+   * A generator, as `make`.
+   */
+  function* linearOf(logmel, mel, frames, { inversions, inverted }) {
+    const given = inverted && inverter ? yield* inverter.predict(logmel, frames) : null;
+    if (!given) return inverse(mel, frames, inversions);
+    const linear = inverter.standalone ? new Float64Array(frames * bins).fill(1) : inverse(mel, frames);
+    for (let i = 0; i < linear.length; i++) linear[i] *= Math.exp(given[i]);
+    return linear;
   }
 
   /** Phases integrated from magnitudes `[frames, bins]` (Prusa, Balazs, Sondergaard 2017), as real and imaginary parts. */
@@ -144,15 +156,17 @@ function explorerSound(config) {
 
   /**
    * Samples of a log-mel spectrogram `[frames, mels]`. A generator: it yields between pieces of work, so that a newer request can
-   * take its place; its value is the sound. `iterations` of fast Griffin-Lim, `inversions` of the mel inverse.
+   * take its place; its value is the sound. `quality` has `iterations` of fast Griffin-Lim, `inversions` of the mel inverse, and
+   * whether the spectrum is to be `inverted` by the inverter, if there is one.
    */
-  function* make(logmel, frames, iterations, inversions) {
+  function* make(logmel, frames, quality) {
     const mel = powerOf(logmel);
-    const linear = inverse(mel, frames, inversions);
+    const linear = yield* linearOf(logmel, mel, frames, quality);
+    const free = quality.inverted && inverter && inverter.standalone; // such a spectrum is kept to, not the mel bands
     const magnitude = new Float32Array(linear.length);
     for (let i = 0; i < linear.length; i++) {
       linear[i] = unclipped(linear[i]);
-      magnitude[i] = Math.sqrt(linear[i]);
+      magnitude[i] = free ? Math.sqrt(linear[i]) ** EMPHASIS : Math.sqrt(linear[i]);
     }
     yield;
     const { real, imaginary } = phases(magnitude, frames);
@@ -160,8 +174,20 @@ function explorerSound(config) {
     const signal = new Float64Array(hop * (frames - 1));
     yield;
 
-    // One update of a frame's power towards the mel bands; bins outside them keep their magnitude.
     function constrain(t) {
+      if (free) keep(t);
+      else approach(t);
+    }
+    // A frame's magnitudes as they are to be.
+    function keep(t) {
+      for (let bin = 0, at = t * bins; bin < bins; bin++, at++) {
+        const scale = magnitude[at] / Math.sqrt(Math.max(re[bin] * re[bin] + im[bin] * im[bin], NO_PHASE));
+        real[at] = re[bin] * scale;
+        imaginary[at] = im[bin] * scale;
+      }
+    }
+    // One update of a frame's power towards the mel bands; bins outside them keep their magnitude.
+    function approach(t) {
       for (let bin = 0; bin < bins; bin++) {
         before[bin] = power[bin] = re[bin] * re[bin] + im[bin] * im[bin] + LEAST_POWER;
       }
@@ -179,7 +205,7 @@ function explorerSound(config) {
     }
 
     for (let t = 0; t < frames; t++) { load(t); constrain(t); }
-    for (let iteration = 0; iteration < iterations; iteration++) {
+    for (let iteration = 0; iteration < quality.iterations; iteration++) {
       stft.resynthesise(frames, signal, load);
       for (let t = 0; t < frames; t++) {
         stft.analyse(signal, t);
@@ -204,7 +230,7 @@ function explorerSound(config) {
     return samples;
   }
 
-  return { make, inverse, powerOf, bins };
+  return { make, linearOf, inverse, powerOf };
 }
 
 /** Numbers in [0, 1) from a seed (mulberry32, public domain). */

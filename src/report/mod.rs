@@ -32,8 +32,13 @@ use crate::explorer;
 use crate::synth::Vocoder;
 use crate::{Error, Result};
 
-/// Bytes of pictures and sounds on a page, all runs together. Curves, tables and text come on top of it, less than a tenth.
-const MEDIA: usize = 13_000_000;
+/// Bytes of a page at most, and what curves, tables and text of a run take of it at most. The rest is for weights, pictures and
+/// sounds.
+const PAGE: usize = 15_000_000;
+const TEXT: usize = 250_000;
+
+/// Bytes of the explorer's weights, if an inverter's are among them: the default models have 9.8 MB.
+const WEIGHTS: usize = 10_500_000;
 
 /// Recordings that the explorer starts from.
 const EXPLORED: usize = 6;
@@ -64,12 +69,12 @@ pub fn write(runs: &[PathBuf], config: &ReportConfig, out: &Path, device: &Devic
         fragments.push(Fragment { html: compare::section_of(&opened), ..Fragment::default() });
     }
     let explorer = match &opened[..] {
-        [only] if !config.live => explorer_of(only)?,
+        [only] if !config.live => explorer_of(only, config.inverter.as_deref())?,
         _ => None,
     };
     let weights: usize = explorer.iter().flat_map(|part| &part.data).map(|(_, data)| data.to_string().len()).sum();
     for (index, run) in opened.iter().enumerate() {
-        let mut media = Media::within(MEDIA.saturating_sub(weights) / opened.len());
+        let mut media = Media::within((PAGE / opened.len()).saturating_sub(TEXT + weights));
         let html = of_run(run, index, config, explorer.is_some(), &mut media, device)?;
         fragments.push(Fragment { html, ..Fragment::default() });
     }
@@ -86,14 +91,15 @@ pub fn write(runs: &[PathBuf], config: &ReportConfig, out: &Path, device: &Devic
     write_beside(out, |file| file.write_all(html.as_bytes()).map_err(Error::io(out)))
 }
 
-/// What plays with a VAE in the page, if there is a recording to start from.
-fn explorer_of(run: &Run) -> Result<Option<Fragment>> {
+/// What plays with a VAE in the page, through the inverter if there is one, if there is a recording to start from.
+fn explorer_of(run: &Run, inverter: Option<&Path>) -> Result<Option<Fragment>> {
     let sounds = recording::paths(run, EXPLORED);
     if !run.is_vae() || sounds.is_empty() {
         return Ok(None);
     }
     let known = explorer::Known { names: explorer::names_of(&run.path), divergences: run.divergences() };
-    explorer::fragment(&run.path, &sounds, &known).map(Some)
+    let through = inverter.map(|inverter| explorer::Through { inverter: inverter.to_path_buf(), most: WEIGHTS });
+    explorer::fragment(&run.path, through.as_ref(), &sounds, &known).map(Some)
 }
 
 /// The section of one run.

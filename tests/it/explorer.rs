@@ -1,7 +1,7 @@
 //! The explorer of a page computes what `synth` computes. Where there is node, its numbers are held against this crate's here;
 //! `scripts/check_explorer.py` does so in a browser, with the page that these tests leave in `target/tmp/explorer`.
 //!
-//! With `EXPLORER_RUN` and `EXPLORER_SOUND` that page is of another run and recording than the toy ones.
+//! With `EXPLORER_RUN`, `EXPLORER_INVERTER` and `EXPLORER_SOUND` that page is of other runs and another recording than the toy ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use vae_workshop::audio::Waveform;
 use vae_workshop::data::LinearEstimate;
 use vae_workshop::dsp::phase::Phase;
-use vae_workshop::explorer::{Known, LatentName, fragment, rounded};
+use vae_workshop::explorer::{Known, LatentName, Through, fragment, rounded};
 use vae_workshop::report::Fragment;
 use vae_workshop::run::{Checkpoint, NamedTensors};
 use vae_workshop::synth::{Codes, VaeCodec, Vocoder, VocoderConfig, read_features};
@@ -52,31 +52,47 @@ fn flat(array: &Array2<f32>) -> Vec<f32> {
     array.iter().copied().collect()
 }
 
-/// Leaves `fragment.json`, which the browser's check makes a page of, and for node `explorer.js`, `data.json`; and what the command
-/// line makes of the same sound with the same run as `reference.json`.
-fn leave(folder: &Path, run: &Path, sound: &Path, fragment: &Fragment) {
+/// An inverter that fits into a page whatever its size.
+fn through(inverter: &Path) -> Through {
+    Through { inverter: inverter.to_path_buf(), most: usize::MAX }
+}
+
+/// The explorer of `run`, through `inverter`. Leaves `fragment.json`, which the browser's check makes a page of, and for node
+/// `explorer.js`, `data.json`; and what the command line makes of the same sound with the same runs as `reference.json`.
+fn leave(folder: &Path, run: &Path, inverter: &Path, sound: &Path, known: &Known) {
+    let fragment = fragment(run, Some(&through(inverter)), &[sound.to_path_buf()], known).unwrap();
     let codec = VaeCodec::open(run, &Device::flex()).unwrap();
     let features = codec.features().clone();
     let source = read_features(sound, &features, run).unwrap();
     let codes = codec.encode(source.logmel.view(), source.meta.gain);
     let decoded = codec.decode(&codes).unwrap();
     let config = VocoderConfig { phase: Phase::PghiFast.config(0), emphasis: None, peak: None };
-    let vocoder = Vocoder::without_network(&features, config).unwrap();
+    let plain = Vocoder::without_network(&features, config.clone()).unwrap();
+    let inverting = Vocoder::open(inverter, config, &Device::flex()).unwrap();
+    let gain = codes.meta.gain;
+    let estimated = LinearEstimate::new(&features).unwrap().log_power(decoded.view());
+    let inverted = inverting.linear(decoded.view());
+    let change = (&inverted - &estimated).mapv(f32::abs).mean().unwrap();
+    assert!(change > 0.05, "a network that changes spectra by {change} nats would not be missed");
     let reference = json!({
         "frames": codes.meta.frames,
-        "gain": codes.meta.gain,
+        "gain": gain,
         "samples": Waveform::read(sound).unwrap().resample(features.sample_rate).unwrap().samples,
         "logmel": flat(&source.logmel),
         "mean": flat(&codes.mean),
         "decoded": flat(&decoded),
-        "linear": flat(&LinearEstimate::new(&features).unwrap().log_power(decoded.view())),
-        "sound": vocoder.sound(decoded.view(), codes.meta.gain).unwrap().samples,
+        "linear": flat(&estimated),
+        "sound": plain.sound(decoded.view(), gain).unwrap().samples,
+        "inverter": {
+            "linear": flat(&inverted),
+            "sound": inverting.sound(decoded.view(), gain).unwrap().samples,
+        },
     });
     fs::create_dir_all(folder).unwrap();
     let write = |name: &str, content: String| fs::write(folder.join(name), content).unwrap();
     write("reference.json", reference.to_string());
     write("explorer.js", fragment.script.to_string());
-    write("data.json", data(fragment).to_string());
+    write("data.json", data(&fragment).to_string());
     write(
         "fragment.json",
         json!({
@@ -101,7 +117,7 @@ fn compare(folder: &Path) -> bool {
     assert!(found.status.success(), "{out}{err}");
     eprintln!("{out}");
     let checks: Vec<Value> = serde_json::from_str(out.trim().lines().last().unwrap()).unwrap();
-    assert_eq!(checks.len(), 8, "{out}");
+    assert_eq!(checks.len(), 12, "{out}");
     for check in &checks {
         let (found, most) = (check["found"].as_f64().unwrap_or(f64::NAN), check["most"].as_f64().unwrap());
         assert!(found <= most, "{check}");
@@ -111,16 +127,15 @@ fn compare(folder: &Path) -> bool {
 
 #[test]
 fn a_page_computes_what_synth_computes_from_the_same_weights() {
-    let (_, toy, _) = runs();
-    let run = std::env::var_os("EXPLORER_RUN").map_or(toy.clone(), PathBuf::from);
-    let speech = files(&fixture().corpus.join("test"), "wav").remove(0);
-    let sound = std::env::var_os("EXPLORER_SOUND").map_or(speech, PathBuf::from);
+    let (_, toy, toy_inverter) = runs();
+    let other = |name: &str, toy: &Path| std::env::var_os(name).map_or(toy.to_path_buf(), PathBuf::from);
+    let (run, inverter) = (other("EXPLORER_RUN", toy), other("EXPLORER_INVERTER", toy_inverter));
+    let sound = other("EXPLORER_SOUND", &files(&fixture().corpus.join("test"), "wav")[0]);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("explorer");
-    let run = halved(&run, &folder);
+    let (run, inverter) = (halved(&run, &folder), halved(&inverter, &folder.join("inverter")));
     let name = LatentName { latent: 0, name: "<b>pitch</b>".into(), unit: "Hz".into(), per_unit: -12.5 };
     let known = Known { names: vec![name], ..Known::default() };
-    let explorer = fragment(&run, std::slice::from_ref(&sound), &known).unwrap();
-    leave(&folder, &run, &sound, &explorer);
+    leave(&folder, &run, &inverter, &sound, &known);
     if !compare(&folder) {
         return;
     }
@@ -137,22 +152,24 @@ fn a_page_computes_what_synth_computes_from_the_same_weights() {
 }
 
 #[test]
-fn a_page_has_recurrent_models_and_other_transforms_too() {
+fn a_page_has_recurrent_models_the_workshops_inverter_and_other_transforms_too() {
     let folder = TempDir::new().unwrap();
     let corpus = &fixture().corpus;
-    let (features, run) = (folder.path().join("features"), folder.path().join("run"));
+    let [features, run, inverter] = ["features", "run", "inverter"].map(|name| folder.path().join(name));
     // 400 is no power of two, and constant padding no reflection.
-    let settings =
-        ["--n-fft", "400", "--hop-size", "100", "--n-filterbank", "24", "--pad-mode", "constant", "--only", "logmel"];
+    let settings = ["--n-fft", "400", "--hop-size", "100", "--n-filterbank", "24", "--pad-mode", "constant"];
     succeed("extract-features", &[&[text(corpus), text(&features)], &settings[..]].concat());
-    let recipe = ["--arch", "lstm", "--cells", "16", "--steps", "20", "--batch-size", "8", "--device", "cpu"];
-    let folders = [text(&run), text(&features.join("train")), text(&features.join("test"))].map(str::to_string);
-    let folders: Vec<&str> = folders.iter().map(String::as_str).collect();
-    succeed("train-vae", &[&folders[..], &recipe[..]].concat());
-    let run = halved(&run, &folder.path().join("halved"));
+    let common = ["--steps", "20", "--batch-size", "8", "--device", "cpu"];
+    let sets = [features.join("train"), features.join("test")];
+    let train = |program: &str, run: &Path, recipe: &[&str]| {
+        succeed(program, &[&[text(run), text(&sets[0]), text(&sets[1])], &common[..], recipe].concat());
+        halved(run, &folder.path().join(program))
+    };
+    let run = train("train-vae", &run, &["--arch", "lstm", "--cells", "16"]);
+    let sizes = ["--bank-size", "3", "--channels", "9", "--gru-cells", "7", "--crop-frames", "32"];
+    let inverter = train("train-inverter", &inverter, &[&["--preset", "workshop"], &sizes[..]].concat());
     let sound = files(&corpus.join("test"), "wav").remove(0);
-    let explorer = fragment(&run, std::slice::from_ref(&sound), &Known::default()).unwrap();
-    leave(&folder.path().join("page"), &run, &sound, &explorer);
+    leave(&folder.path().join("page"), &run, &inverter, &sound, &Known::default());
     compare(&folder.path().join("page"));
 }
 
@@ -160,7 +177,7 @@ fn a_page_has_recurrent_models_and_other_transforms_too() {
 fn latents_are_ranked_by_the_divergence_of_all_sounds_and_examples_are_their_first_codes() {
     let (_, run, _) = runs();
     let sounds = files(&fixture().test, "npz");
-    let explorer = fragment(run, &sounds, &Known::default()).unwrap();
+    let explorer = fragment(run, None, &sounds, &Known::default()).unwrap();
     let data = data(&explorer);
     let codec = VaeCodec::open(run, &Device::flex()).unwrap();
     let all: Vec<Codes> = sounds
@@ -188,9 +205,9 @@ fn latents_are_ranked_by_the_divergence_of_all_sounds_and_examples_are_their_fir
     let example = &data["examples"][0];
     let name = sounds[0].file_name().unwrap().to_str().unwrap().strip_suffix(".feat.npz").unwrap();
     assert_eq!((example["name"].as_str(), example["path"].as_str()), (Some(name), sounds[0].to_str()));
-    // Of 1.5 s everything is there; in base64 four letters are three bytes.
+    // Of 1.5 s everything is there; five letters are the four bytes of a value.
     assert_eq!(example["frames"].as_u64().unwrap() as usize, all[0].meta.frames);
-    assert_eq!(example["codes"].as_str().unwrap().len(), (4 * all[0].mean.len()).div_ceil(3) * 4);
+    assert_eq!(example["codes"].as_str().unwrap().len(), 5 * all[0].mean.len());
 }
 
 #[test]
@@ -201,21 +218,42 @@ fn latents_are_ranked_by_what_the_test_set_says_of_all_of_them() {
         divergences: (0..count).map(|latent| (latent, latent as f64 / 8.0)).collect(),
         ..Known::default()
     };
-    let explorer = fragment(run, &sounds, &known(16)).unwrap();
+    let explorer = fragment(run, None, &sounds, &known(16)).unwrap();
     let ranked = data(&explorer)["latents"].as_array().unwrap();
     assert_eq!(ranked.len(), 16);
     assert_eq!(ranked[0], json!({ "latent": 15, "kl": 15.0 / 8.0 }));
     assert_eq!(data(&explorer)["measured"], "the test set");
-    let explorer = fragment(run, &sounds, &known(15)).unwrap();
+    let explorer = fragment(run, None, &sounds, &known(15)).unwrap();
     assert_eq!(data(&explorer)["measured"], "these recordings", "nobody has measured latent 15");
     assert_eq!(data(&explorer)["latents"].as_array().unwrap().len(), 16);
 }
 
 #[test]
-fn an_inverter_a_sound_of_other_features_and_no_sound_are_refused_by_name() {
+fn an_inverter_joins_the_page_where_the_weights_of_both_have_room_and_else_the_page_says_that_it_is_left_out() {
     let (_, vae, inverter) = runs();
     let sounds = files(&fixture().test, "npz");
-    let refused = |run: &Path, sounds: &[PathBuf]| fragment(run, sounds, &Known::default()).unwrap_err().to_string();
+    let of = |most: usize| {
+        let through = Through { most, ..through(inverter) };
+        data(&fragment(vae, Some(&through), &sounds, &Known::default()).unwrap()).clone()
+    };
+    let whole = of(usize::MAX);
+    assert_eq!((&whole["inverter"]["run"], &whole["left_out"]), (&json!(text(inverter)), &Value::Null));
+    let size = |data: &Value| data["weights"].as_str().unwrap().len();
+    let both = size(&whole) + size(&whole["inverter"]);
+    assert_eq!(of(both), whole);
+    let without = of(both - 1);
+    assert_eq!((&without["inverter"], &without["left_out"]), (&Value::Null, &json!(text(inverter))));
+    assert_eq!(without["weights"], whole["weights"]);
+}
+
+#[test]
+fn models_in_each_others_place_a_sound_of_other_features_and_no_sound_are_refused_by_name() {
+    let (_, vae, inverter) = runs();
+    let sounds = files(&fixture().test, "npz");
+    let refused =
+        |run: &Path, sounds: &[PathBuf]| fragment(run, None, sounds, &Known::default()).unwrap_err().to_string();
+    let misplaced = fragment(vae, Some(&through(vae)), &sounds, &Known::default()).unwrap_err().to_string();
+    assert!(misplaced.contains("where one of the inverter is needed"), "{misplaced}");
     assert!(refused(inverter, &sounds).contains(text(inverter)));
     assert!(refused(vae, &[]).contains("needs a recording or a feature file"));
     let missing = PathBuf::from("no/such.wav");
@@ -225,7 +263,7 @@ fn an_inverter_a_sound_of_other_features_and_no_sound_are_refused_by_name() {
 #[test]
 fn markup_has_no_style_no_script_and_no_address() {
     let (_, run, _) = runs();
-    let explorer = fragment(run, &files(&fixture().test, "npz"), &Known::default()).unwrap();
+    let explorer = fragment(run, None, &files(&fixture().test, "npz"), &Known::default()).unwrap();
     for tag in explorer.html.split('<').filter_map(|rest| rest.split('>').next()) {
         for forbidden in [" style", " on", " src", " href", "http", "script "] {
             assert!(!tag.contains(forbidden), "{forbidden} in <{tag}>");

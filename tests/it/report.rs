@@ -86,6 +86,7 @@ fn the_page_of_a_vae_has_curves_latents_and_sounds() {
     assert!(html.contains(&format!("test ends at {total:.4}")), "the curves are those of metrics.jsonl");
     let data: serde_json::Value =
         serde_json::from_str(between(&html, "id=\"explorer-data\">", "</script>")[0]).unwrap();
+    assert_eq!(data["inverter"]["run"], text(inverter), "the explorer sounds through it too");
     for latent in data["latents"].as_array().unwrap() {
         let tag = format!("kl/latent-{:02}", latent["latent"].as_u64().unwrap());
         assert_eq!(latent["kl"], last[&tag], "{tag} is the test set's");
