@@ -36,7 +36,7 @@
   // Requests go to a worker, or to the same code in the page.
   const functions = [
     explorerBytes, explorerHalves, explorerWeights, explorerLayers, explorerSegments, explorerNetwork, explorerInverter, explorerFft,
-    explorerStft, explorerFilterbank, explorerFeatures, explorerSound, explorerRandom, explorerEngine, explorerServe,
+    explorerStft, explorerFilterbank, explorerFeatures, explorerPhases, explorerRandom, explorerSound, explorerEngine, explorerServe,
   ];
   let send = () => {};
   let ready = false;

@@ -3,9 +3,9 @@
 //! Encoder, decoder, inverter, mel inverse and phases run in the page itself, in plain JavaScript without libraries, and compute
 //! what `synth` computes by default, from weights rounded to half precision. The page's files, in the order in which a sound
 //! passes through them: `signal.js` (recordings to log-mels), `layers.js` and `network.js` (log-mels to codes and back),
-//! `inverter.js` and `sound.js` (log-mels to sound), `engine.js` (what may be asked of them, in a worker), `files.js` (what is
-//! saved), `player.js` (what is played), `explorer.js` (what is seen). `scripts/check_explorer.py` holds the numbers of a page
-//! in a browser against the command line's.
+//! `inverter.js`, `phases.js` and `sound.js` (log-mels to sound), `engine.js` (what may be asked of them, in a worker),
+//! `files.js` (what is saved), `player.js` (what is played), `explorer.js` (what is seen). `scripts/check_explorer.py` holds the
+//! numbers of a page in a browser against the command line's.
 
 mod names;
 mod weights;
@@ -124,6 +124,7 @@ pub fn fragment(run: &Path, through: Option<&Through>, sounds: &[PathBuf], known
             include_str!("layers.js"),
             include_str!("network.js"),
             include_str!("inverter.js"),
+            include_str!("phases.js"),
             include_str!("sound.js"),
             include_str!("engine.js"),
             include_str!("files.js"),
