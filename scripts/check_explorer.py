@@ -189,6 +189,14 @@ def recordings(page, folder):
     page.settle()
 
 
+def left_out(browser, html):
+    """A page whose inverter had no room says so, and its command lines do without."""
+    page = Page(browser, html)
+    assert "the weights of <i>large</i> are too many" in page.part("sounds").text_content(), page.part("sounds").text_content()
+    assert "--inverter" not in page.part("command").text_content(), page.part("command").text_content()
+    page.close()
+
+
 def aged(browser, html):
     """A browser that cannot unpack weights says so."""
     context = browser.new_context()
@@ -248,6 +256,10 @@ def main():
         moves(page)
         page.close()
         aged(browser, without)
+        small = json.loads(json.dumps(fragment))
+        small["data"][0][1].update(inverter=None, left_out="<i>large</i>")
+        (folder / "small.html").write_text(assemble(small))
+        left_out(browser, folder / "small.html")
         if args.shots:
             args.shots.mkdir(parents=True, exist_ok=True)
             looks = [("wide", 1280, False), ("dark", 1280, True), ("narrow", 360, False), ("narrow-dark", 360, True)]

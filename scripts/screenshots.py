@@ -28,7 +28,7 @@ def main():
         dark.evaluate("() => delete document.querySelector('.explorer').dataset.fine")
         dark.locator(".explorer-slider input").first.press("ArrowRight")
         wait(dark, "() => document.querySelector('.explorer').dataset.fine !== undefined")
-        cut(dark, ".explorer", 860, folder / "explorer.png")
+        cut(dark, ".explorer", 950, folder / "explorer.png")
         browser.close()
 
 
