@@ -37,7 +37,7 @@ use crate::{Error, Result};
 const PAGE: usize = 15_000_000;
 const TEXT: usize = 250_000;
 
-/// Bytes of the explorer's weights, if an inverter's are among them: the default models have 9.8 MB.
+/// Bytes of the explorer's weights, if an inverter's are among them: the default models have 9.7 MB.
 const WEIGHTS: usize = 10_500_000;
 
 /// Recordings that the explorer starts from.
