@@ -2,10 +2,11 @@
 #
 #   make demo                        a small corpus of our own, both models, pictures and sounds under work/demo
 #   make demo AUDIO=DIR              the same on a folder of .wav, .ogg, .flac and .mp3, under work/DIR
-#   make features|vae|inverter|synth AUDIO=DIR RUN=DIR DEVICE=auto|cpu|cuda:N STEPS=N PRESET=tiny|default|workshop
+#   make features|vae|inverter|synth AUDIO=DIR RUN=DIR DEVICE=auto|cpu|cuda:N|wgpu:N STEPS=N PRESET=tiny|default|workshop
 #   make test                        every test
 #   make torture                     kills training and extraction at random moments, hundreds of times; each must come out as if left alone
 #   make fuzz                        coverage-guided fuzzing of the readers, SECONDS=60 each (needs `cargo install cargo-fuzz`)
+#   make test-wgpu                   networks, trainers and synth through wgpu against the CPU (Mesa's Vulkan in software will do; a long build)
 #   make smoke                       the demo in seconds, for continuous integration
 #   make test-peers                  TensorBoard and numpy read what it left
 #   make test-page                  the reports of what it left, in a browser: policy, sounds, keyboard, a phone's width
@@ -36,8 +37,8 @@ PRESET ?= default
 CARGO ?= cargo
 PROFILE ?= release
 BIN = $(call path,$(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE)))
-# CUDA is compiled in where there is a GPU to use it.
-CUDA := $(shell nvidia-smi >/dev/null 2>&1 && echo --features cuda)
+# CUDA is compiled in where there is a GPU to use it; GPU="--features wgpu" is for other makers' cards.
+GPU := $(shell nvidia-smi >/dev/null 2>&1 && echo --features cuda)
 FEATURES = $(call path,$(RUN)/features)
 VAE = $(call path,$(RUN)/vae)
 INVERTER = $(call path,$(RUN)/inverter)
@@ -45,7 +46,7 @@ OUT = $(call path,$(RUN)/out)
 TRAIN = $(FEATURES)/train $(FEATURES)/test --device $(DEVICE) --preset $(PRESET)
 MODELS = --vae $(VAE) --inverter $(INVERTER) --device $(DEVICE) --png
 
-.PHONY: demo build corpus features vae inverter synth test torture fuzz test-peers test-page screenshots test-torch smoke lint check-cuda bench bench-peers \
+.PHONY: demo build corpus features vae inverter synth test torture fuzz test-wgpu test-peers test-page screenshots test-torch smoke lint check-cuda bench bench-peers \
     bench-extract bench-sound bench-latents gpu-bundle clean
 # Stages run in the order in which they are named, also under `make -j`; cargo and the programs use all cores by themselves.
 .NOTPARALLEL:
@@ -60,7 +61,7 @@ demo: build $(CORPUS) features vae inverter synth
 	@echo "Training curves: tensorboard --logdir "$(call path,$(RUN))
 
 build:
-	$(CARGO) build --profile $(PROFILE) --bins $(CUDA)
+	$(CARGO) build --profile $(PROFILE) --bins $(GPU)
 
 corpus: build
 	$(BIN)/make-corpus $(call path,$(RUN)/corpus) --overwrite $(CORPUS_FLAGS)
@@ -100,6 +101,12 @@ fuzz: smoke
 	for target in wav ogg flac mp3 features; do \
 	    $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(SECONDS) -timeout=5 -rss_limit_mb=512 -max_len=65536 || exit 1; \
 	done
+
+# Where there is no other GPU, on Mesa's in software.
+test-wgpu:
+	find /usr/share/vulkan/icd.d /etc/vulkan/icd.d -name '*.json' 2>/dev/null | grep -q . || test "$$(uname)" != Linux || \
+	    (apt-get update -qq && apt-get install -qq -y --no-install-recommends libvulkan1 mesa-vulkan-drivers)
+	$(CARGO) test --features wgpu-untuned --test it wgpu::
 
 SMOKE = PROFILE=dev RUN=work/smoke STEPS=30 DEVICE=cpu
 SMOKE_TRAIN = work/smoke/features/train work/smoke/features/test --device cpu --preset tiny
@@ -163,7 +170,7 @@ check-cuda:
 	$(CARGO) check --bins --features cuda
 
 bench:
-	$(CARGO) bench --bench steps $(CUDA)
+	$(CARGO) bench --bench steps $(GPU)
 
 bench-peers:
 	test -x work/venv-bench/bin/python || python3 -m venv work/venv-bench

@@ -19,20 +19,25 @@ pub enum DeviceChoice {
     Cpu,
     /// The CUDA device of this index.
     Cuda(usize),
+    /// The GPU of this index, in the order of its driver, through Vulkan, Metal or DirectX 12: whichever the system has.
+    Wgpu(usize),
 }
 
 impl FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "auto" => Ok(Self::Auto),
-            None if text == "cpu" => Ok(Self::Cpu),
-            None if text == "cuda" => Ok(Self::Cuda(0)),
-            Some(("cuda", index)) => {
-                index.parse().map(Self::Cuda).map_err(|_| format!("`{index}` is not the number of a CUDA device"))
-            }
-            _ => Err(format!("`{text}` is not one of auto, cpu, cuda, cuda:N")),
+        let (kind, index) = text.split_once(':').map_or((text, None), |(kind, index)| (kind, Some(index)));
+        let number = |kind: &str| match index {
+            None => Ok(0),
+            Some(index) => index.parse().map_err(|_| format!("`{index}` is not the number of a {kind} device")),
+        };
+        match (kind, index) {
+            ("auto", None) => Ok(Self::Auto),
+            ("cpu", None) => Ok(Self::Cpu),
+            ("cuda", _) => number("CUDA").map(Self::Cuda),
+            ("wgpu", _) => number("wgpu").map(Self::Wgpu),
+            _ => Err(format!("`{text}` is not one of auto, cpu, cuda, cuda:N, wgpu, wgpu:N")),
         }
     }
 }
@@ -50,14 +55,17 @@ pub struct OpenDevice {
 /// the CPU says why at log level info.
 ///
 /// # Errors
-/// [`Error::Device`] if CUDA was asked for by name and this build, the driver, the GPU, NVRTC or the CUDA headers are missing.
+/// [`Error::Device`] if a GPU was asked for by name and this build, the driver or the GPU is missing; of CUDA also NVRTC or the
+/// headers.
 pub fn open(choice: DeviceChoice) -> Result<OpenDevice> {
+    let missing = |kind: &'static str, index: usize| {
+        move |what: String| Error::Device(format!("--device {kind}:{index}: {what}; --device cpu works everywhere"))
+    };
     let cpu = || OpenDevice { device: Device::flex(), name: format!("CPU, {} threads", rayon::current_num_threads()) };
     match choice {
         DeviceChoice::Cpu => Ok(cpu()),
-        DeviceChoice::Cuda(index) => cuda::open(index).map_err(|missing| {
-            Error::Device(format!("--device cuda:{index}: {missing}; --device cpu works everywhere"))
-        }),
+        DeviceChoice::Cuda(index) => cuda::open(index).map_err(missing("cuda", index)),
+        DeviceChoice::Wgpu(index) => wgpu::open(index).map_err(missing("wgpu", index)),
         // Where CUDA is not built in there is nothing to fall back from, and nothing to say.
         DeviceChoice::Auto if !cfg!(feature = "cuda") => Ok(cpu()),
         DeviceChoice::Auto => Ok(cuda::open(0).unwrap_or_else(|missing| {
@@ -134,7 +142,7 @@ mod cuda {
             return Err("no NVIDIA driver or no GPU was found".into());
         }
         if index >= count {
-            return Err(format!("this machine has {count} CUDA device(s), numbered from 0"));
+            return Err(super::too_few(count, "CUDA"));
         }
         // SAFETY: only tries to load each of the library's usual names.
         if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
@@ -145,6 +153,40 @@ mod cuda {
     }
 }
 
+#[cfg(not(feature = "wgpu-untuned"))]
+mod wgpu {
+    use super::OpenDevice;
+
+    pub fn open(_index: usize) -> Result<OpenDevice, String> {
+        Err("this build has no wgpu support (build with `--features wgpu`)".into())
+    }
+}
+
+#[cfg(feature = "wgpu-untuned")]
+mod wgpu {
+    use burn::tensor::{Device, DeviceType};
+
+    use super::OpenDevice;
+
+    pub fn open(index: usize) -> Result<OpenDevice, String> {
+        let mut devices = Device::enumerate(DeviceType::Wgpu).into_vec(); // empty without a driver
+        if devices.is_empty() {
+            return Err("no GPU with a driver for Vulkan, Metal or DirectX 12 was found".into());
+        }
+        if index >= devices.len() {
+            return Err(super::too_few(devices.len(), "wgpu"));
+        }
+        let device = devices.swap_remove(index);
+        let name = device.identity().map_or(String::new(), |identity| format!(" ({})", identity.name));
+        Ok(OpenDevice { device, name: format!("wgpu device {index}{name}") })
+    }
+}
+
+#[cfg(any(feature = "cuda", feature = "wgpu-untuned"))]
+fn too_few(count: usize, kind: &str) -> String {
+    format!("this machine has {count} {kind} device(s), numbered from 0")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,8 +194,13 @@ mod tests {
     #[test]
     fn device_names_parse_and_others_are_named_in_the_error() {
         assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
+        assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
         assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
+        assert_eq!("wgpu".parse(), Ok(DeviceChoice::Wgpu(0)));
+        assert_eq!("wgpu:1".parse(), Ok(DeviceChoice::Wgpu(1)));
         assert!("cuda:x".parse::<DeviceChoice>().unwrap_err().contains("`x`"));
+        assert!("wgpu:-1".parse::<DeviceChoice>().unwrap_err().contains("`-1`"));
+        assert!("cpu:1".parse::<DeviceChoice>().unwrap_err().contains("`cpu:1`"));
         assert!("tpu".parse::<DeviceChoice>().unwrap_err().contains("`tpu`"));
     }
 

@@ -10,8 +10,12 @@ fn device() -> Device {
     Device::flex().autodiff()
 }
 
-/// Values between -1 and 1 without a pattern, a function of `seed`.
 fn noise<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
+    noise_on(&device(), shape, seed)
+}
+
+/// Values between -1 and 1 without a pattern, a function of `seed`.
+pub fn noise_on<const D: usize>(device: &Device, shape: [usize; D], seed: u64) -> Tensor<D> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -20,7 +24,7 @@ fn noise<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
         (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     };
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| next()).collect();
-    Tensor::from_data(TensorData::new(values, shape), &device())
+    Tensor::from_data(TensorData::new(values, shape), device)
 }
 
 fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
@@ -28,14 +32,14 @@ fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
 }
 
 /// The largest difference relative to the largest value.
-fn distance(found: &[f32], wanted: &[f32]) -> f32 {
+pub fn distance(found: &[f32], wanted: &[f32]) -> f32 {
     assert_eq!(found.len(), wanted.len());
     let largest = wanted.iter().fold(1e-6f32, |most, value| most.max(value.abs()));
     found.iter().zip(wanted).map(|(a, b)| (a - b).abs() / largest).fold(0.0, f32::max)
 }
 
 /// The gradient of every parameter, by order of visit.
-fn gradients<M: Module>(model: &M, gradients: &Gradients) -> Vec<Vec<f32>> {
+pub fn gradients<M: Module>(model: &M, gradients: &Gradients) -> Vec<Vec<f32>> {
     struct Collect<'a>(&'a Gradients, Vec<Vec<f32>>);
     impl ModuleVisitor for Collect<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -139,11 +143,11 @@ fn normalisation_kernel_equals_its_layer_whatever_follows() {
 }
 
 /// A VAE's loss and the gradient of every parameter.
-fn loss(model: &Vae, x: &Tensor<3>) -> (f32, Vec<Vec<f32>>) {
+pub fn loss(model: &Vae, x: &Tensor<3>) -> (f32, Vec<Vec<f32>>) {
     let [batch, _, _] = x.dims();
     let posterior = model.encode(x.clone());
     let latents = posterior.mean.dims()[1];
-    let z = posterior.sample(noise([batch, latents], 5));
+    let z = posterior.sample(noise_on(&x.device(), [batch, latents], 5));
     let loss = model.decode(z).negative_log_likelihood(x.clone()) + posterior.kl_from_standard().sum();
     let found = gradients(model, &loss.backward());
     (loss.into_scalar::<f32>(), found)

@@ -32,3 +32,5 @@ mod tampering;
 mod torch;
 mod training;
 mod unattended;
+#[cfg(feature = "wgpu-untuned")]
+mod wgpu;

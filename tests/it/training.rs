@@ -342,3 +342,14 @@ fn asking_for_cuda_without_it_is_one_clear_line() {
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.contains("--device cuda:0") && said.contains("--device cpu"), "{said}");
 }
+
+#[test]
+fn asking_for_a_gpu_that_is_not_there_is_one_clear_line() {
+    let data = fixture();
+    let folder = TempDir::new().unwrap();
+    let flags = [text(folder.path()), text(&data.train), text(&data.test), "--device", "wgpu:99"];
+    let said = fail("train-vae", &flags);
+    assert!(cfg!(feature = "wgpu-untuned") || said.lines().count() == 1, "{said}"); // drivers may have lines of their own
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("error: --device wgpu:99: ") && last.contains("--device cpu"), "{said}");
+}

@@ -1,0 +1,188 @@
+//! What a GPU would run, on a wgpu device, which may be a software driver: networks, training and programs against the CPU's.
+
+use std::fs;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde_json::Value;
+use tempfile::TempDir;
+use vae_workshop::audio::Waveform;
+use vae_workshop::device::{DeviceChoice, open};
+use vae_workshop::models::{CbhgConfig, ConvVaeConfig, LstmVaeConfig, Scale, Vae, VaeConfig};
+use vae_workshop::nn::Lengths;
+use vae_workshop::run::{AdamConfig, Clipping};
+use vae_workshop::train::{Adam, ByName};
+
+use crate::env::{fixture, succeed, text};
+use crate::kernels::{distance, gradients, loss, noise_on};
+use crate::pipeline::{files, runs};
+
+/// With autodiff.
+fn device() -> Device {
+    open(DeviceChoice::Wgpu(0)).expect("these tests need a wgpu device: see `make test-wgpu`").device.autodiff()
+}
+
+fn cpu() -> Device {
+    Device::flex().autodiff()
+}
+
+/// Small VAEs: convolutional, recurrent, and recurrent as the workshop's.
+fn vaes() -> [VaeConfig; 3] {
+    let conv = ConvVaeConfig { segment_frames: 8, n_mels: 16, channels: [3, 4, 5], hidden: 6, latents: 2 };
+    let lstm = LstmVaeConfig { segment_frames: 6, n_mels: 16, cells: 7, latents: 3, scale: Scale::Softplus };
+    let exp = LstmVaeConfig { scale: Scale::Exp, ..lstm.clone() };
+    [VaeConfig::Conv(conv), VaeConfig::Lstm(lstm), VaeConfig::Lstm(exp)]
+}
+
+const INVERTER: CbhgConfig =
+    CbhgConfig { n_mels: 6, bins: 9, bank_size: 4, channels: 5, highway_layers: 2, gru_cells: 4, small_output: false };
+
+/// Four sequences of several lengths for the inverter.
+fn lengths(device: &Device) -> Lengths {
+    Lengths::new(vec![9, 1, 4, 9], 9, &device.clone().inner())
+}
+
+fn assert_near(name: &str, found: &[Vec<f32>], wanted: &[Vec<f32>]) {
+    assert_eq!(found.len(), wanted.len());
+    for (index, (found, wanted)) in found.iter().zip(wanted).enumerate() {
+        let distance = distance(found, wanted);
+        assert!(distance < 1e-4, "{name}: gradient {index} differs by {distance}");
+    }
+}
+
+#[test]
+fn vaes_have_the_cpus_loss_and_gradients() {
+    for config in vaes() {
+        let on = |device: Device| {
+            let x = noise_on(&device, [5, config.segment_frames(), config.n_mels()], 6);
+            loss(&config.init(3, &device), &x)
+        };
+        let ((found, found_gradients), (wanted, wanted_gradients)) = (on(device()), on(cpu()));
+        assert!((found - wanted).abs() < 1e-5 * wanted.abs(), "{config:?}: {found} {wanted}");
+        assert_near(&format!("{config:?}"), &found_gradients, &wanted_gradients);
+    }
+}
+
+#[test]
+fn the_inverter_has_the_cpus_outputs_and_gradients() {
+    let on = |device: Device| -> ([Vec<f32>; 2], Vec<Vec<f32>>) {
+        let (mut model, lengths) = (INVERTER.init(3, &device), lengths(&device));
+        let x: Tensor<3> = noise_on(&device, [4, 9, 6], 6);
+        let inferred = lengths.zero_padding(model.forward(x.clone(), &lengths));
+        let trained = lengths.zero_padding(model.forward_train(x, &lengths));
+        let loss = (trained.clone() * noise_on(&device, trained.dims(), 7)).sum();
+        let found = gradients(&model, &loss.backward());
+        ([inferred, trained].map(|y| y.inner().try_into_vec_as().unwrap()), found)
+    };
+    let ((found, found_gradients), (wanted, wanted_gradients)) = (on(device()), on(cpu()));
+    for (found, wanted) in found.iter().zip(&wanted) {
+        assert!(distance(found, wanted) < 1e-5, "{}", distance(found, wanted));
+    }
+    assert_near("inverter", &found_gradients, &wanted_gradients);
+}
+
+/// The losses of 30 steps, with everything that the optimizer can do.
+fn course<M: Module>(mut model: M, loss: impl Fn(&mut M, u64) -> Tensor<1>) -> Vec<f32> {
+    let (clipping, ema) = (Clipping::GlobalNorm(5.0), 0.9);
+    let mut adam = Adam::new(AdamConfig { clipping, weight_decay: 1e-2, ema, ..AdamConfig::default() });
+    let step = |step| {
+        let loss = loss(&mut model, step);
+        let gradients = ByName::of(&model, loss.backward());
+        model = adam.step(model.clone(), gradients, 3e-3, step);
+        loss.into_scalar::<f32>()
+    };
+    (0..30).map(step).collect()
+}
+
+/// The first loss differs by the order of sums only, later ones by what training makes of that.
+fn assert_follows(name: &str, found: &[f32], wanted: &[f32]) {
+    assert!(wanted[wanted.len() - 1] < wanted[0], "{name} learns nothing: {wanted:?}");
+    for (step, (found, wanted)) in found.iter().zip(wanted).enumerate() {
+        let most = if step == 0 { 1e-5 } else { 1e-3 };
+        assert!((found - wanted).abs() < most * wanted.abs(), "{name}, step {step}: {found} {wanted}");
+    }
+}
+
+#[test]
+fn losses_follow_the_cpus_over_thirty_steps() {
+    for config in vaes() {
+        let on = |device: Device| {
+            let loss = |model: &mut Vae, step| {
+                let x: Tensor<3> = noise_on(&device, [5, config.segment_frames(), config.n_mels()], step % 2);
+                let posterior = model.encode(x.clone());
+                let z = posterior.sample(noise_on(&device, posterior.mean.dims(), 100 + step));
+                model.decode(z).negative_log_likelihood(x) + posterior.kl_from_standard().sum()
+            };
+            course(config.init(3, &device), loss)
+        };
+        assert_follows(&format!("{config:?}"), &on(device()), &on(cpu()));
+    }
+    let on = |device: Device| {
+        let lengths = lengths(&device);
+        course(INVERTER.init(3, &device), |model, step| {
+            let [x, y] = [[4, 9, 6], [4, 9, 9]].map(|shape| noise_on::<3>(&device, shape, step % 2));
+            lengths.zero_padding(model.forward_train(x, &lengths) - y).abs().mean()
+        })
+    };
+    assert_follows("inverter", &on(device()), &on(cpu()));
+}
+
+/// The training losses of a run, every step's.
+fn losses(run: &Path) -> Vec<f64> {
+    let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["phase"] == "train").map(|line| line["loss/total"].as_f64().unwrap()).collect()
+}
+
+/// The trainers with each network, and what makes it small.
+const TRAINERS: [(&str, &[&str]); 3] = [
+    ("train-vae", &["--batch-size", "8"]),
+    ("train-vae", &["--arch", "lstm", "--batch-size", "8"]),
+    ("train-inverter", &["--batch-size", "2", "--crop-frames", "32", "--bank-size", "2"]),
+];
+
+fn train(program: &str, sizes: &[&str], run: &Path, device: &str, steps: &str) {
+    let data = fixture();
+    let flags = ["--device", device, "--preset", "tiny", "--seed", "3", "--steps", steps];
+    let often = ["--log-every", "1", "--eval-every", "6", "--save-every", "3", "--keep", "9"];
+    succeed(program, &[&[text(run), text(&data.train), text(&data.test)], &flags[..], &often, sizes].concat());
+}
+
+#[test]
+fn trainers_follow_the_cpus_and_go_on_where_they_ended() {
+    for (program, sizes) in TRAINERS {
+        let folder = TempDir::new().unwrap();
+        let [cpu, wgpu] = ["cpu", "wgpu"].map(|name| folder.path().join(name));
+        train(program, sizes, &cpu, "cpu", "6");
+        train(program, sizes, &wgpu, "wgpu", "3");
+        train(program, sizes, &wgpu, "wgpu", "6");
+        let (wanted, found) = (losses(&cpu), losses(&wgpu));
+        assert!(wanted.len() == 6 && found.len() == 6, "{wanted:?} {found:?}");
+        for (step, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+            let most = if step == 0 { 1e-4 } else { 1e-3 };
+            assert!((found - wanted).abs() < most * wanted.abs(), "{program} {sizes:?}, step {step}: {found} {wanted}");
+        }
+    }
+}
+
+#[test]
+fn synth_sounds_as_it_does_on_the_cpu() {
+    let (_, vae, inverter) = runs();
+    let folder = TempDir::new().unwrap();
+    let input = files(&fixture().corpus.join("test"), "wav").remove(0);
+    let sound = |device: &str| {
+        let out = folder.path().join(device).with_extension("wav");
+        let models = ["--vae", text(vae), "--inverter", text(inverter), "--device", device];
+        succeed("synth", &[&["reconstruct"], &models[..], &[text(&input), text(&out)]].concat());
+        Waveform::read(&out).unwrap().samples
+    };
+    let (cpu, wgpu) = (sound("cpu"), sound("wgpu"));
+    assert_eq!(cpu.len(), wgpu.len());
+    let power = |samples: &[f32]| samples.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / samples.len() as f64;
+    // Phases found from nearly equal spectra may differ; how loud each stretch is may not.
+    for (cpu, wgpu) in cpu.chunks(1600).zip(wgpu.chunks(1600)) {
+        let (cpu, wgpu) = (power(cpu), power(wgpu));
+        assert!((cpu - wgpu).abs() < 0.05 * (cpu + 1e-6), "{cpu} {wgpu}");
+    }
+}
