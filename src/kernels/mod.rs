@@ -1,4 +1,5 @@
-//! What the models spend their time on, written for the CPU: whole layers as one operation each, forward and backward.
+//! What the models spend their time on: whole layers as one operation each, forward and backward, written for the CPU, and the
+//! recurrent ones for GPUs as well (`cube`).
 //!
 //! Burn's CPU backend runs a layer as a chain of small operations, each a pass over memory and an entry on the tape. A
 //! kernel is the whole chain: it reads and writes `f32` slices, does its work in few large matrix products and few passes,
@@ -9,6 +10,8 @@
 
 mod adam;
 mod bank;
+#[cfg(feature = "cube")]
+mod cube;
 mod dense;
 mod grid;
 mod gru;
@@ -25,6 +28,7 @@ mod tape;
 
 pub(crate) use adam::{AdamStep, State as AdamState, adam_step, squared_norm};
 pub(crate) use bank::bank;
+pub(crate) use cube::{gru as gru_scan, lstm as lstm_scan, scans};
 pub(crate) use dense::dense;
 pub(crate) use grid::{Grid, convolve, deconvolve};
 pub(crate) use gru::gru;
@@ -51,7 +55,29 @@ pub fn plain<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Whether kernels compute on this device.
+fn is_plain() -> bool {
+    PLAIN.get()
+}
+
+/// Whether the CPU's kernels compute on this device.
 pub(crate) fn serve(device: &Device) -> bool {
-    !PLAIN.get() && crate::device::is_cpu(device)
+    !is_plain() && crate::device::is_cpu(device)
+}
+
+/// A build without a GPU's backend.
+#[cfg(not(feature = "cube"))]
+mod cube {
+    use burn::tensor::{Device, Int, Tensor};
+
+    pub(crate) fn scans(_: &Device, _cells: usize) -> bool {
+        false
+    }
+
+    pub(crate) fn gru(_: Tensor<4>, _: Tensor<3>, _: Tensor<3>, _: Tensor<1, Int>) -> Tensor<3> {
+        unreachable!("`scans` is asked first")
+    }
+
+    pub(crate) fn lstm(_: Tensor<3>, _: Tensor<2>, _frames: usize) -> Tensor<3> {
+        unreachable!("`scans` is asked first")
+    }
 }

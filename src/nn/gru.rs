@@ -44,6 +44,14 @@ impl BiGru {
         }
         let [batch, frames, inputs] = x.dims();
         let [_, cells, _] = self.weight_hidden.dims();
+        if kernels::scans(&x.device(), cells) {
+            let weight = self.weight_input.val().swap_dims(0, 1).reshape([inputs, 6 * cells]); // the directions side by side
+            let flat = x.reshape([batch * frames, inputs]);
+            let gates = flat.matmul(weight) + self.bias_input.val().reshape([1, 6 * cells]); // [batch * frames, 6 cells]
+            let gates = gates.reshape([batch, frames, 2, 3 * cells]);
+            let counts = lengths.counts(&gates.device());
+            return kernels::gru_scan(gates, self.weight_hidden.val(), self.bias_hidden.val(), counts);
+        }
         let time_major = |x: Tensor<3>| x.swap_dims(0, 1).reshape([1, frames * batch, inputs]);
         let both = Tensor::cat(vec![time_major(x.clone()), time_major(lengths.reverse(x))], 0); // [2, frames * batch, inputs]
         let gates = both.matmul(self.weight_input.val()) + self.bias_input.val(); // [2, frames * batch, 3 cells]

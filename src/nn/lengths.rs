@@ -1,6 +1,6 @@
 //! How many frames of each padded sequence are real.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, IntDType, Tensor, TensorData};
 
 /// The lengths of a batch of sequences padded to a common number of frames.
 #[derive(Clone, Debug)]
@@ -38,6 +38,14 @@ impl Lengths {
     /// The number of real frames in each sequence.
     pub fn each(&self) -> &[usize] {
         &self.lengths
+    }
+
+    /// The number of real frames in each sequence, `[batch]`, as `i32`.
+    pub(super) fn counts(&self, device: &Device) -> Tensor<1, Int> {
+        let counts: Vec<i32> = self.lengths.iter().map(|&length| length as i32).collect();
+        let count = counts.len();
+        let counts: Tensor<1, Int> = Tensor::from_data(TensorData::new(counts, [count]), &device.clone().inner());
+        counts.cast(IntDType::I32)
     }
 
     /// The number of real frames in the whole batch.

@@ -41,6 +41,14 @@ impl Lstm {
         if kernels::serve(&x.device()) {
             return self.kernel(x, frames);
         }
+        if self.scans(&x) {
+            let gates = self.project(x.reshape([batch * frames, inputs])); // [batch * frames, 4 cells]
+            return kernels::lstm_scan(
+                gates.reshape([batch as i64, frames as i64, -1]),
+                self.weight_hidden.val(),
+                frames,
+            );
+        }
         let flat = x.swap_dims(0, 1).reshape([frames * batch, inputs]);
         let gates = self.project(flat); // [frames * batch, 4 cells]
         let columns = gates.dims()[1];
@@ -55,7 +63,14 @@ impl Lstm {
         if kernels::serve(&x.device()) {
             return self.kernel(x.unsqueeze_dim(1), frames);
         }
+        if self.scans(&x) {
+            return kernels::lstm_scan(self.project(x).unsqueeze_dim(1), self.weight_hidden.val(), frames);
+        }
         self.run(vec![self.project(x); frames])
+    }
+
+    fn scans<const D: usize>(&self, x: &Tensor<D>) -> bool {
+        kernels::scans(&x.device(), self.weight_hidden.dims()[0])
     }
 
     fn kernel(&self, x: Tensor<3>, frames: usize) -> Tensor<3> {

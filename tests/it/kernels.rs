@@ -81,7 +81,7 @@ fn assert_same<M: Module, const D: usize, const E: usize>(
 }
 
 /// Batches of one length, of several, of one frame, and larger than what one task takes.
-fn batches() -> Vec<Lengths> {
+pub fn batches() -> Vec<Lengths> {
     let of = |lengths: Vec<usize>, frames| Lengths::new(lengths, frames, &Device::flex());
     vec![of(vec![7, 7, 7], 7), of(vec![9, 1, 4, 9], 9), of(vec![1], 1), of(vec![2, 1], 2), of((1..=37).collect(), 37)]
 }

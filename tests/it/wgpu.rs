@@ -1,4 +1,5 @@
-//! What a GPU would run, on a wgpu device, which may be a software driver: networks, training and programs against the CPU's.
+//! What a GPU would run, on a wgpu device, which may be a software driver: passes over time, networks, training and programs against
+//! the CPU's.
 
 use std::fs;
 use std::path::Path;
@@ -9,13 +10,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vae_workshop::audio::Waveform;
 use vae_workshop::device::{DeviceChoice, open};
+use vae_workshop::kernels::plain;
 use vae_workshop::models::{CbhgConfig, ConvVaeConfig, LstmVaeConfig, Scale, Vae, VaeConfig};
-use vae_workshop::nn::Lengths;
+use vae_workshop::nn::{BiGru, Init, Lengths, Lstm};
 use vae_workshop::run::{AdamConfig, Clipping};
 use vae_workshop::train::{Adam, ByName};
 
 use crate::env::{fixture, succeed, text};
-use crate::kernels::{distance, gradients, loss, noise_on};
+use crate::kernels::{batches, distance, gradients, loss, noise_on};
 use crate::pipeline::{files, runs};
 
 /// With autodiff.
@@ -51,6 +53,81 @@ fn assert_near(name: &str, found: &[Vec<f32>], wanted: &[Vec<f32>]) {
     }
 }
 
+/// Cells whose weights stay in registers, whole and in slices, and those whose weights are read at each step.
+const CELLS: [usize; 5] = [6, 40, 128, 200, 300];
+
+/// What a layer gives, and the gradients of its input and of its parameters.
+fn results<M: Module, const D: usize>(
+    layer: M,
+    x: Tensor<D>,
+    forward: impl Fn(&M, Tensor<D>) -> Tensor<3>,
+) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let x = x.require_grad();
+    let y = forward(&layer, x.clone());
+    let found = (y.clone() * noise_on(&y.device(), y.dims(), 99)).sum().backward();
+    let of_input = x.grad(&found).expect("tracked").try_into_vec_as().unwrap();
+    (y.inner().try_into_vec_as().unwrap(), [vec![of_input], gradients(&layer, &found)].concat())
+}
+
+/// Checks a pass on the device against the layer step by step on the CPU.
+fn assert_pass(name: &str, on: impl Fn(&Device) -> (Vec<f32>, Vec<Vec<f32>>)) {
+    let ((found, found_gradients), (wanted, wanted_gradients)) = (on(&device()), plain(|| on(&cpu())));
+    assert!(distance(&found, &wanted) < 1e-5, "{name}: output differs by {}", distance(&found, &wanted));
+    assert_near(name, &found_gradients, &wanted_gradients);
+}
+
+#[test]
+fn gru_passes_equal_the_gru_step_by_step() {
+    for cells in CELLS {
+        for (seed, lengths) in batches().into_iter().enumerate() {
+            let (each, frames) = (lengths.each(), *lengths.each().iter().max().unwrap());
+            assert_pass(&format!("{cells} cells, batch {seed}"), |device| {
+                let gru = BiGru::new(5, cells, &mut Init::new(1, device));
+                let lengths = Lengths::new(each.to_vec(), frames, &device.clone().inner());
+                results(gru, noise_on(device, [each.len(), frames, 5], seed as u64), |gru, x| gru.forward(x, &lengths))
+            });
+        }
+    }
+}
+
+#[test]
+fn lstm_passes_equal_the_lstm_step_by_step() {
+    for cells in CELLS {
+        for (batch, frames) in [(1, 1), (3, 8), (35, 3)] {
+            let name = format!("{cells} cells, {batch} x {frames}");
+            let lstm = |device: &Device| Lstm::new(5, cells, &mut Init::new(1, device));
+            assert_pass(&name, |device| {
+                results(lstm(device), noise_on(device, [batch, frames, 5], 2), |lstm, x| lstm.forward(x))
+            });
+            assert_pass(&format!("{name}, repeated"), |device| {
+                let x: Tensor<2> = noise_on(device, [batch, 5], 3);
+                results(lstm(device), x, |lstm, x| lstm.forward_repeated(x, frames))
+            });
+        }
+    }
+}
+
+#[test]
+fn layers_too_large_for_a_pass_go_step_by_step() {
+    let on = |device: &Device| -> Vec<f32> {
+        let lstm = Lstm::new(3, 600, &mut Init::new(1, device));
+        lstm.forward(noise_on(device, [2, 3, 3], 2)).inner().try_into_vec_as().unwrap()
+    };
+    let distance = distance(&on(&device()), &on(&cpu()));
+    assert!(distance < 1e-5, "{distance}");
+}
+
+#[test]
+fn passes_without_autodiff_give_the_same() {
+    let device = device();
+    let gru = BiGru::new(5, 16, &mut Init::new(1, &device));
+    let lengths = Lengths::new(vec![9, 1, 4], 9, &device.clone().inner());
+    let x: Tensor<3> = noise_on(&device, [3, 9, 5], 1);
+    let tracked: Vec<f32> = gru.forward(x.clone(), &lengths).inner().try_into_vec_as().unwrap();
+    let inferred: Vec<f32> = gru.valid().forward(x.inner(), &lengths).try_into_vec_as().unwrap();
+    assert!(tracked == inferred);
+}
+
 #[test]
 fn vaes_have_the_cpus_loss_and_gradients() {
     for config in vaes() {
@@ -58,9 +135,11 @@ fn vaes_have_the_cpus_loss_and_gradients() {
             let x = noise_on(&device, [5, config.segment_frames(), config.n_mels()], 6);
             loss(&config.init(3, &device), &x)
         };
-        let ((found, found_gradients), (wanted, wanted_gradients)) = (on(device()), on(cpu()));
-        assert!((found - wanted).abs() < 1e-5 * wanted.abs(), "{config:?}: {found} {wanted}");
-        assert_near(&format!("{config:?}"), &found_gradients, &wanted_gradients);
+        let (wanted, wanted_gradients) = on(cpu());
+        for (found, found_gradients) in [on(device()), plain(|| on(device()))] {
+            assert!((found - wanted).abs() < 1e-5 * wanted.abs(), "{config:?}: {found} {wanted}");
+            assert_near(&format!("{config:?}"), &found_gradients, &wanted_gradients);
+        }
     }
 }
 
@@ -75,11 +154,13 @@ fn the_inverter_has_the_cpus_outputs_and_gradients() {
         let found = gradients(&model, &loss.backward());
         ([inferred, trained].map(|y| y.inner().try_into_vec_as().unwrap()), found)
     };
-    let ((found, found_gradients), (wanted, wanted_gradients)) = (on(device()), on(cpu()));
-    for (found, wanted) in found.iter().zip(&wanted) {
-        assert!(distance(found, wanted) < 1e-5, "{}", distance(found, wanted));
+    let (wanted, wanted_gradients) = on(cpu());
+    for (found, found_gradients) in [on(device()), plain(|| on(device()))] {
+        for (found, wanted) in found.iter().zip(&wanted) {
+            assert!(distance(found, wanted) < 1e-5, "{}", distance(found, wanted));
+        }
+        assert_near("inverter", &found_gradients, &wanted_gradients);
     }
-    assert_near("inverter", &found_gradients, &wanted_gradients);
 }
 
 /// The losses of 30 steps, with everything that the optimizer can do.
