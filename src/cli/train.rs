@@ -24,7 +24,7 @@ use crate::{Error, Result};
 /// Where to compute.
 #[derive(Args, Clone, Debug)]
 pub struct DeviceFlags {
-    /// Where to compute: auto, cpu, cuda[:N] or wgpu[:N]. auto takes the first CUDA GPU if there is one.
+    /// Where to compute: auto, cpu, cuda, cuda:N, wgpu or wgpu:N. auto takes the first CUDA GPU if there is one.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceChoice,
     /// CPU threads [default: one per core]
