@@ -79,5 +79,5 @@ pub(super) fn until_full(count: usize, mut clip: impl FnMut(usize) -> Option<Str
     html
 }
 
-const FULL: &str =
-    "<p class=\"note\">The rest is left out to keep the page small: a report on fewer runs has it.</p>\n";
+const FULL: &str = "<p class=\"note\">The rest is left out to keep the page small: \
+                    fewer runs, or no inverter, leave room for it.</p>\n";
