@@ -64,8 +64,8 @@ pub struct Through {
 }
 
 /// The explorer of the VAE in `run`, which is named in the command lines that it gives. Its latents come in the order of their
-/// divergences; it starts from the first of `sounds`, recordings or feature files. What is heard at rest comes `through` an
-/// inverter if one is given.
+/// divergences, those with a name before the others; it starts from the first of `sounds`, recordings or feature files. What is
+/// heard at rest comes `through` an inverter if one is given.
 ///
 /// A page has room for one. About 4 MB with the default model, 10 MB with the default inverter.
 ///
@@ -110,7 +110,7 @@ pub fn fragment(run: &Path, through: Option<&Through>, sounds: &[PathBuf], known
         "weights": weights,
         "inverter": inverter,
         "left_out": left_out,
-        "latents": ranked(divergences),
+        "latents": ranked(divergences, &known.names),
         "measured": if tested { "the test set" } else { "these recordings" },
         "names": known.names,
         "examples": examples,
@@ -187,9 +187,10 @@ impl Divergences {
     }
 }
 
-/// `{latent, kl}`, the one that says most first.
-fn ranked(mut divergences: Vec<(usize, f64)>) -> Vec<Value> {
-    divergences.sort_by(|one, other| other.1.total_cmp(&one.1));
+/// `{latent, kl}`: those with a name first, and of these and of the others the one that says most.
+fn ranked(mut divergences: Vec<(usize, f64)>, names: &[LatentName]) -> Vec<Value> {
+    let is_named = |latent: usize| names.iter().any(|name| name.latent == latent);
+    divergences.sort_by(|one, other| is_named(other.0).cmp(&is_named(one.0)).then(other.1.total_cmp(&one.1)));
     divergences.into_iter().map(|(latent, kl)| json!({ "latent": latent, "kl": kl })).collect()
 }
 

@@ -226,6 +226,11 @@ fn latents_are_ranked_by_what_the_test_set_says_of_all_of_them() {
     let explorer = fragment(run, None, &sounds, &known(15)).unwrap();
     assert_eq!(data(&explorer)["measured"], "these recordings", "nobody has measured latent 15");
     assert_eq!(data(&explorer)["latents"].as_array().unwrap().len(), 16);
+    let name = |latent: usize| LatentName { latent, name: "pitch".into(), unit: "st".into(), per_unit: 1.0 };
+    let explorer = fragment(run, None, &sounds, &Known { names: vec![name(2), name(5)], ..known(16) }).unwrap();
+    let ranked = data(&explorer)["latents"].as_array().unwrap();
+    let order: Vec<_> = ranked.iter().map(|latent| latent["latent"].as_u64().unwrap()).collect();
+    assert_eq!(order[..4], [5, 2, 15, 14], "named ones first");
 }
 
 #[test]
