@@ -4,7 +4,7 @@
 //! is near enough to one. The phase is integrated from the loudest bin outwards, always next to the loudest bin known,
 //! so that errors are made where they are heard least.
 //!
-//! In place of the paper's heap there is a stack for each step of 0.75 dB: half the time, and 0.1 dB nearer to the magnitudes of
+//! In place of the paper's heap there is a stack for each step of 0.75 dB: half the time, and 0.3 dB nearer to the magnitudes of
 //! speech, as what is about equally loud is followed along its partial.
 //!
 //! # Reference
