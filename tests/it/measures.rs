@@ -150,6 +150,8 @@ fn what_cannot_be_told_is_undefined_and_never_nan() {
     assert_eq!(scored(&normal(19, 2, 4), &grid(19)).mig, None);
     assert_eq!(total_correlation(normal(3, 5, 5).view()), None);
     assert_eq!(total_correlation(Array2::zeros((9, 2)).view()), None);
+    assert_eq!(total_correlation(Array2::zeros((9, 0)).view()), None);
+    assert!(total_correlation(normal(9, 1, 5).view()).unwrap().abs() < 1e-12);
 }
 
 #[test]
