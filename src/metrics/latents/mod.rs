@@ -104,8 +104,11 @@ pub fn measure(
         }
         None => ("audio".to_string(), heard(set, &encoded)?),
     };
-    if encoded.items.len() < BINS * BINS {
-        let (count, cells) = (encoded.items.len(), BINS * BINS);
+    let count = encoded.items.len();
+    if count < BINS {
+        tracing::warn!("{count} segments: scores need {BINS} at least, and are undefined");
+    } else if count < BINS * BINS {
+        let cells = BINS * BINS;
         tracing::warn!(
             "{count} segments in up to {cells} cells: much of the information is chance; compare it with the null"
         );
@@ -114,6 +117,9 @@ pub fn measure(
     let active = active(&kl);
     let alone = encoded.mean.select(Axis(1), &active);
     let codes = in_use(encoded.mean.view(), &active);
+    if active.is_empty() {
+        tracing::warn!("no latent is active: all have collapsed onto the prior, and scores are undefined");
+    }
     let importance = (samples > 0).then(|| encoded.importance(codec, samples, seed)).transpose()?;
     let report = LatentReport {
         vae: codec.path().display().to_string(),
@@ -211,6 +217,10 @@ pub fn agreement(codecs: &[VaeCodec], set: &FeatureSet) -> Result<Vec<Agreement>
         Ok(mean.select(Axis(1), &active(&divergences(mean.view(), scale.view()))))
     };
     let codes = codecs.iter().map(alone).collect::<Result<Vec<_>>>()?;
+    let segments = codes.first().map_or(0, Array2::nrows);
+    if segments < BINS {
+        tracing::warn!("{segments} segments: UDR needs {BINS} at least, and is undefined");
+    }
     let of = |run: usize| {
         let pair = |other: usize| (other != run).then(|| udr::udr(codes[run].view(), codes[other].view())).flatten();
         let with: Vec<Option<f64>> = (0..codes.len()).map(pair).collect();
