@@ -118,7 +118,9 @@ pub fn measure(
     let alone = encoded.mean.select(Axis(1), &active);
     let codes = in_use(encoded.mean.view(), &active);
     if active.is_empty() {
-        tracing::warn!("no latent is active: all have collapsed onto the prior, and scores are undefined");
+        tracing::warn!(
+            "no latent is active, and scores are undefined; train with --kl-warmup-steps or a smaller weight (--beta)"
+        );
     }
     let importance = (samples > 0).then(|| encoded.importance(codec, samples, seed)).transpose()?;
     let report = LatentReport {
