@@ -146,11 +146,9 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     if runs.len() < 2 {
-        let count = match runs.len() {
-            0 => "no run of train-vae".to_string(),
-            _ => "one run of train-vae".to_string(),
-        };
-        return Err(Error::file(folder, format!("holds {count}; UDR compares two at least")));
+        let count = if runs.is_empty() { "no run" } else { "one run" };
+        let hint = if is_run(folder) { ": it is a run itself, name the folder that holds them" } else { "" };
+        return Err(Error::file(folder, format!("holds {count} of train-vae; UDR compares two at least{hint}")));
     }
     Ok(runs)
 }
@@ -200,11 +198,10 @@ fn print_scores(from: &str, scores: &FactorScores) {
     for factor in factors {
         let mut order: Vec<usize> = (0..factor.information.len()).collect();
         order.sort_by(|&one, &other| factor.information[other].total_cmp(&factor.information[one]));
-        let best: Vec<String> = order
-            .iter()
-            .take(NAMED)
-            .map(|&k| format!("{k}: {:.3}, {:.3}", factor.information[k], factor.squared_correlation[k]))
-            .collect();
+        let told = |&&k: &&usize| factor.information[k] > 0.0;
+        let shown = |&k: &usize| format!("{k}: {:.3}, {:.3}", factor.information[k], factor.squared_correlation[k]);
+        let best: Vec<String> = order.iter().take(NAMED).filter(told).map(shown).collect();
+        let best = factor.why_undefined().unwrap_or(best.join("  "));
         let cells = [
             format!("{:>WIDTH$}", factor.segments),
             cell(factor.mig, 3),
@@ -212,7 +209,7 @@ fn print_scores(from: &str, scores: &FactorScores) {
             cell(factor.regression.as_ref().map(|regression| regression.r2), 3),
             cell(factor.null_information, 3),
         ];
-        say(format_args!("{:longest$}  {}  {}", factor.name, cells.join("  "), best.join("  ")));
+        say(format_args!("{:longest$}  {}  {}", factor.name, cells.join("  "), best));
     }
 }
 

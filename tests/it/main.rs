@@ -3,6 +3,7 @@
 mod abuse;
 mod audio;
 mod checkpoints;
+mod control;
 mod corpus;
 mod disk;
 mod env;

@@ -136,6 +136,8 @@ fn what_cannot_be_told_is_undefined_and_never_nan() {
         assert_eq!((factor.mig, factor.sap, &factor.regression), (None, None, &None), "{factor:?}");
     }
     assert_eq!((found.factors[0].segments, found.factors[1].segments), (200, 10));
+    let why: Vec<String> = found.factors.iter().filter_map(|factor| factor.why_undefined()).collect();
+    assert_eq!(why, ["constant", "fewer than 20 segments have it"]);
     assert!(found.factors[2].mig.is_some());
     assert!(!serde_json::to_string(&found).unwrap().contains("NaN"));
     // Collapsed, so that nothing is active.
@@ -144,12 +146,19 @@ fn what_cannot_be_told_is_undefined_and_never_nan() {
     let collapsed = score(Array2::zeros((200, 3)).view(), &folds, &Factors { names, values: grid(200) }, 0, 0);
     assert_eq!((collapsed.mig, collapsed.sap, &collapsed.dci), (None, None, &None));
     assert_eq!((collapsed.factor_vae, collapsed.beta_vae), (None, None));
+    assert_eq!(collapsed.factors[2].why_undefined().unwrap(), "no latent is active");
     assert!(collapsed.factors.iter().all(|factor| factor.information.iter().all(|&found| found == 0.0)));
     // A single latent has no second best; nineteen segments are fewer than bins.
     assert_eq!(scored(&normal(100, 1, 4), &grid(100)).mig, None);
     assert_eq!(scored(&normal(19, 2, 4), &grid(19)).mig, None);
+    // Two segments each of ten recordings are not ten levels of a grid.
+    let recordings = uniform(10, 2, 5).select(Axis(0), &(0..20).map(|row| row / 2).collect::<Vec<_>>());
+    let few = scored(&normal(20, 2, 4), &recordings);
+    assert!(few.mig.is_some() && few.factor_vae.is_none() && few.beta_vae.is_none(), "{few:?}");
     assert_eq!(total_correlation(normal(3, 5, 5).view()), None);
     assert_eq!(total_correlation(Array2::zeros((9, 2)).view()), None);
+    assert_eq!(total_correlation(Array2::zeros((9, 0)).view()), None);
+    assert!(total_correlation(normal(9, 1, 5).view()).unwrap().abs() < 1e-12);
 }
 
 #[test]
@@ -416,7 +425,8 @@ fn two_runs_are_compared_and_one_is_refused() {
     let udr = number(&all[0]["udr"]);
     assert!((0.0..=1.0).contains(&udr) && all[0]["udr"] == all[1]["udr"] && all[0]["with"][0].is_null());
     let one = fail("evaluate", &["udr", text(&trained.vae()), text(&test)]);
-    assert!(one.contains("holds no run of train-vae") && one.lines().count() == 1, "{one}");
+    assert!(one.contains("holds no run of train-vae") && one.contains("it is a run itself"), "{one}");
+    assert_eq!(one.lines().count(), 1, "{one}");
 }
 
 #[test]
@@ -472,7 +482,7 @@ fn what_does_not_belong_together_is_refused_in_one_line() {
         ("file,f0\na,man\n".into(), "line 2, f0: `man` is no number"),
         ("file,f0\na,1\na,2\n".into(), "line 3: a second row of a"),
         (format!("{header}\n{first}\n"), "has no row for 119 of the 120 files"),
-        ("file,f0\nelsewhere,1\n".into(), "has no row for 120 of the 120 files"),
+        ("file,f0\nelsewhere,1\n".into(), "its own are called like elsewhere"),
         (truth.replace(name, "test/renamed"), &format!("{}.feat.npz among them", name.trim_start_matches("test/"))),
     ] {
         fs::write(&table, text_of).unwrap();
@@ -497,6 +507,7 @@ fn a_constant_factor_is_undefined_and_rows_without_features_are_warned_about() {
         run("evaluate", &["latents", "--vae", text(&vae), text(&test), "--factors", text(&table), "--samples", "0"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.err.contains("1 rows have no segment") && said.err.contains("test/more"), "{}", said.err);
-    let mig = said.out.lines().find(|line| line.starts_with("MIG")).unwrap();
-    assert!(mig.contains("undefined") && !said.out.contains("NaN"), "{}", said.out);
+    let line = |start: &str| said.out.lines().find(|line| line.starts_with(start)).unwrap();
+    assert!(line("same").ends_with("constant"), "{}", said.out);
+    assert!(line("MIG").contains("undefined") && !said.out.contains("NaN"), "{}", said.out);
 }

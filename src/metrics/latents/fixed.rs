@@ -18,6 +18,8 @@ use super::lasso::moments;
 const GROUP: usize = 64;
 /// Groups that the classifiers learn from, and that they are tested on.
 const GROUPS: [usize; 2] = [2000, 1000];
+/// Segments at each level, on average, below which the levels are no grid but single recordings.
+const EACH: usize = 10;
 /// A latent whose means vary less, as a variance, says nothing (disentanglement_lib's threshold).
 const VARIES: f64 = 0.05;
 /// Steps of gradient descent, with momentum; the classes part long before.
@@ -27,7 +29,8 @@ const STEPS: usize = 400;
 pub struct Levels(Vec<Vec<Vec<usize>>>);
 
 impl Levels {
-    /// `factors` has a row a factor, NaN where a segment has it not. `None` if a factor has more than `most` levels: no grid.
+    /// `factors` has a row a factor, NaN where a segment has it not. `None` if a factor has more than `most` levels, or hardly
+    /// a segment at each: no grid.
     ///
     /// # Shapes
     /// `[factors, n]`
@@ -35,7 +38,7 @@ impl Levels {
         let of_each = |values: ndarray::ArrayView1<f64>| {
             let there: Array1<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
             let levels = levels(there.view());
-            if levels.len() > most {
+            if levels.len() > most || there.len() < EACH * levels.len() {
                 return None;
             }
             let rows = |level: &f64| (0..values.len()).filter(|&row| values[row] == *level).collect::<Vec<_>>();

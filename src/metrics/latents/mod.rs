@@ -2,9 +2,9 @@
 //!
 //! [`measure`] encodes a folder ([`encode`]) and measures the codes by themselves ([`density`]) and against factors
 //! ([`scores`]): the true ones of a table ([`table`]), or, without one, what can be heard ([`mod@heard`]). Codes are
-//! posterior means; segments those that the trainer tests on. [`naming`] makes names of it, [`agreement`] compares runs
-//! ([`udr`]). The definitions are disentanglement_lib's where it has them, and `scripts/check_latents.py` computes them
-//! anew.
+//! posterior means, those of latents that are not active left out; segments those that the trainer tests on. [`naming`]
+//! makes names of it, [`agreement`] compares runs ([`udr`]). The definitions are disentanglement_lib's where it has them,
+//! and `scripts/check_latents.py` computes them anew.
 
 pub mod cholesky;
 pub mod dci;
@@ -27,7 +27,7 @@ use ndarray_npy::NpzWriter;
 use serde::Serialize;
 use serde_json::json;
 
-use self::density::{ACTIVE, divergences, mean_pairwise_information, total_correlation};
+use self::density::{active, divergences, in_use, mean_pairwise_information, total_correlation};
 use self::encode::{Encoded, Importance};
 use self::heard::heard;
 use self::information::BINS;
@@ -63,9 +63,9 @@ pub struct LatentReport {
     pub reconstruction: f64,
     /// A tighter bound, over some of the segments.
     pub importance: Option<Importance>,
-    /// Of a Gaussian with the posterior means' covariance, in nats.
+    /// Of a Gaussian with the covariance of the active latents' posterior means, in nats.
     pub total_correlation: Option<f64>,
-    /// Mutual information of two latents' means, averaged over all pairs, in nats.
+    /// Mutual information of two active latents' means, averaged over all pairs, in nats.
     pub mean_pairwise_information: Option<f64>,
     /// Where the factors come from: a table's path, or `audio`.
     pub factors_from: String,
@@ -104,14 +104,24 @@ pub fn measure(
         }
         None => ("audio".to_string(), heard(set, &encoded)?),
     };
-    if encoded.items.len() < BINS * BINS {
-        let (count, cells) = (encoded.items.len(), BINS * BINS);
+    let count = encoded.items.len();
+    if count < BINS {
+        tracing::warn!("{count} segments: scores need {BINS} at least, and are undefined");
+    } else if count < BINS * BINS {
+        let cells = BINS * BINS;
         tracing::warn!(
             "{count} segments in up to {cells} cells: much of the information is chance; compare it with the null"
         );
     }
     let kl = divergences(encoded.mean.view(), encoded.scale.view());
-    let active = kl.iter().filter(|&&kl| kl > ACTIVE).count();
+    let active = active(&kl);
+    let alone = encoded.mean.select(Axis(1), &active);
+    let codes = in_use(encoded.mean.view(), &active);
+    if active.is_empty() {
+        tracing::warn!(
+            "no latent is active, and scores are undefined; train with --kl-warmup-steps or a smaller weight (--beta)"
+        );
+    }
     let importance = (samples > 0).then(|| encoded.importance(codec, samples, seed)).transpose()?;
     let report = LatentReport {
         vae: codec.path().display().to_string(),
@@ -120,15 +130,15 @@ pub fn measure(
         files: encoded.names.len(),
         too_short: encoded.too_short,
         segments: encoded.items.len(),
-        active,
+        active: active.len(),
         elbo: -encoded.reconstruction - kl.iter().sum::<f64>(),
         reconstruction: encoded.reconstruction,
         kl,
         importance,
-        total_correlation: total_correlation(encoded.mean.view()),
-        mean_pairwise_information: mean_pairwise_information(encoded.mean.view()),
+        total_correlation: total_correlation(alone.view()),
+        mean_pairwise_information: mean_pairwise_information(alone.view()),
         factors_from,
-        scores: score(encoded.mean.view(), &encoded.folds(), &factors, active, seed),
+        scores: score(codes.view(), &encoded.folds(), &factors, active.len(), seed),
     };
     Ok(Measured { report, encoded, factors })
 }
@@ -204,12 +214,15 @@ pub fn agreement(codecs: &[VaeCodec], set: &FeatureSet) -> Result<Vec<Agreement>
         let [one, two] = [first, other].map(|codec| format!("{} has {}", codec.path().display(), length(codec)));
         return Err(Error::Mismatch(format!("runs of one segment length are compared: {one} frames, {two}")));
     }
-    let active = |codec: &VaeCodec| -> Result<Array2<f64>> {
+    let alone = |codec: &VaeCodec| -> Result<Array2<f64>> {
         let Encoded { mean, scale, .. } = Encoded::of(codec, set)?;
-        let kl = divergences(mean.view(), scale.view());
-        Ok(mean.select(Axis(1), &(0..kl.len()).filter(|&latent| kl[latent] > ACTIVE).collect::<Vec<_>>()))
+        Ok(mean.select(Axis(1), &active(&divergences(mean.view(), scale.view()))))
     };
-    let codes = codecs.iter().map(active).collect::<Result<Vec<_>>>()?;
+    let codes = codecs.iter().map(alone).collect::<Result<Vec<_>>>()?;
+    let segments = codes.first().map_or(0, Array2::nrows);
+    if segments < BINS {
+        tracing::warn!("{segments} segments: UDR needs {BINS} at least, and is undefined");
+    }
     let of = |run: usize| {
         let pair = |other: usize| (other != run).then(|| udr::udr(codes[run].view(), codes[other].view())).flatten();
         let with: Vec<Option<f64>> = (0..codes.len()).map(pair).collect();

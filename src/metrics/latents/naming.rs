@@ -6,7 +6,7 @@ use ndarray::{ArrayView1, Axis};
 
 use super::Measured;
 use super::dci::FOLDS;
-use super::density::ACTIVE;
+use super::density::{active, in_use};
 use super::heard::heard;
 use super::ridge::{PENALTY, Ridge};
 use super::scores::{FactorScore, Factors};
@@ -34,8 +34,8 @@ pub fn meanings(codec: &VaeCodec, set: &FeatureSet, measured: &Measured) -> Resu
         segments: report.segments,
         factors_from: report.factors_from.clone(),
         scores: report.headline().into_iter().map(|(name, value)| (name.to_string(), value)).collect(),
-        names: (0..report.kl.len())
-            .filter(|&latent| report.kl[latent] > ACTIVE)
+        names: active(&report.kl)
+            .into_iter()
             .filter_map(|latent| name(latent, encoded.mean.column(latent), factors, &report.scores.factors))
             .collect(),
         slopes: slopes(measured, &of_sound),
@@ -46,13 +46,9 @@ pub fn meanings(codec: &VaeCodec, set: &FeatureSet, measured: &Measured) -> Resu
 /// Of the latents in use, over all segments.
 fn covariance(measured: &Measured) -> Vec<Vec<f64>> {
     let Measured { report, encoded, .. } = measured;
-    let mut centred = &encoded.mean - &encoded.mean.mean_axis(Axis(0)).expect("there are segments");
-    for (latent, mut column) in centred.columns_mut().into_iter().enumerate() {
-        if report.kl[latent] <= ACTIVE {
-            column.fill(0.0);
-        }
-    }
-    let covariance = centred.t().dot(&centred) / encoded.mean.nrows() as f64;
+    let codes = in_use(encoded.mean.view(), &active(&report.kl));
+    let centred = &codes - &codes.mean_axis(Axis(0)).expect("there are segments");
+    let covariance = centred.t().dot(&centred) / codes.nrows() as f64;
     covariance.rows().into_iter().map(|row| row.to_vec()).collect()
 }
 
@@ -105,7 +101,7 @@ fn quality(column: &str) -> Option<(Quality, f64)> {
 
 fn slopes(measured: &Measured, of_sound: &Factors) -> Vec<Slope> {
     let Measured { report, encoded, .. } = measured;
-    let active: Vec<usize> = (0..report.kl.len()).filter(|&latent| report.kl[latent] > ACTIVE).collect();
+    let active = active(&report.kl);
     let (codes, folds) = (encoded.mean.select(Axis(1), &active), encoded.folds());
     let columns = of_sound.names.iter().zip(of_sound.values.columns());
     columns

@@ -92,6 +92,19 @@ pub struct FactorScore {
     pub null_squared_correlation: Option<f64>,
 }
 
+impl FactorScore {
+    /// Why its gaps are undefined, if they are.
+    pub fn why_undefined(&self) -> Option<String> {
+        match self.mig {
+            Some(_) => None,
+            None if self.segments < BINS => Some(format!("fewer than {BINS} segments have it")),
+            None if self.entropy <= 0.0 => Some("constant".into()),
+            None if self.information.len() < 2 => Some("one latent alone has no gap".into()),
+            None => Some("no latent is active".into()),
+        }
+    }
+}
+
 /// Measures codes against factors. `folds` are the parts that regressions are learned from and tested on ([`regress`]);
 /// `active` is how many latents say anything.
 ///

@@ -67,7 +67,7 @@ impl FactorTable {
             }
         }
         if rows.is_empty() {
-            return Err(wrong("holds no rows".into()));
+            return Err(wrong("holds no rows; each recording needs one, as make-corpus --factors writes them".into()));
         }
         Ok(Self { path: path.to_path_buf(), names, rows })
     }
@@ -92,7 +92,10 @@ impl FactorTable {
             names.iter().zip(&keys).filter(|(_, key)| key.is_none()).map(|(name, _)| name).collect();
         if let Some(first) = without.first() {
             let (count, of, root) = (without.len(), names.len(), root.display());
-            let message = format!("has no row for {count} of the {of} files of {root}, {first} among them");
+            let row = self.rows.keys().next().map_or("", String::as_str);
+            let message = format!(
+                "has no row for {count} of the {of} files of {root}, {first} among them; its own are called like {row}"
+            );
             return Err(Error::file(&self.path, message));
         }
         let keys: Vec<String> = keys.into_iter().flatten().collect();
