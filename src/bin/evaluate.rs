@@ -103,7 +103,7 @@ fn main() -> ExitCode {
 
 fn audio(reference: &Path, output: &Path, trim: bool, json: Option<&Path>, run: Option<&Path>) -> Result<ExitCode> {
     json.map_or(Ok(()), evaluate::check_json)?;
-    let checkpoint = run.map(|run| Checkpoint::with_model(run).map(|(checkpoint, _)| checkpoint)).transpose()?;
+    let checkpoint = run.map(Checkpoint::with_model).transpose()?;
     let pairs = pairs(reference, output)?;
     let mut measured = pairs.par_iter().map(|pair| measure(pair, trim)).collect::<Vec<_>>();
     let done = match measured.len() {
@@ -112,10 +112,10 @@ fn audio(reference: &Path, output: &Path, trim: bool, json: Option<&Path>, run: 
     };
     if !done.is_empty() {
         let mean = evaluate::report(&done, json)?;
-        if let Some(checkpoint) = checkpoint {
+        if let Some((checkpoint, tensors)) = checkpoint {
             let [reference, output] = [reference, output].map(|path| path.display().to_string());
-            let step = checkpoint.about.step;
-            SoundOfRun { step, reference, output, files: done.len(), mean }.write(&checkpoint)?;
+            let (model, step, files) = (tensors.fingerprint(), checkpoint.about.step, done.len());
+            SoundOfRun { model, step, reference, output, files, mean }.write(&checkpoint.path)?;
         }
     }
     Ok(cli::status(done.len(), pairs.len() - done.len()))

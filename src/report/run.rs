@@ -11,7 +11,7 @@ use super::markup::{Section, duration, escape, number, paragraph, table};
 use crate::data::FeatureSet;
 use crate::metrics::SoundOfRun;
 use crate::run::{About, Checkpoint, Machine, RunConfig, leaves};
-use crate::synth::{Meanings, fingerprint};
+use crate::synth::Meanings;
 use crate::{Error, Result};
 
 /// A run that has saved at least one checkpoint.
@@ -60,10 +60,11 @@ impl Run {
         let parameters = tensors.0.values().map(|(_, values)| values.len()).sum();
         let curves = Curves::read(&root.join("metrics.jsonl"));
         let machines = Machine::until(root, about.step).map_err(|error| error.to_string());
+        let fingerprint = tensors.fingerprint();
         let latents = about.config.model.vae().map(|vae| vae.latents());
-        let meanings = latents.map(|latents| Meanings::read(&saved, &fingerprint(&tensors), latents));
+        let meanings = latents.map(|latents| Meanings::read(&saved, &fingerprint, latents));
         let meanings = meanings.transpose().map(Option::flatten).map_err(|error| error.to_string());
-        let sound = SoundOfRun::read(root).map_err(|error| error.to_string());
+        let sound = SoundOfRun::read(&saved, &fingerprint).map_err(|error| error.to_string());
         let path = path.to_path_buf();
         Ok(Self { name, path, about, parameters, curves, flags, machines, meanings, sound, recordings })
     }

@@ -196,18 +196,17 @@ fn a_page_has_how_its_run_sounds_where_that_was_measured() {
         let wanted = mean[key].as_f64().unwrap();
         assert!((value(name) - wanted).abs() <= 1e-3 * wanted.abs(), "{name}: {} {wanted}", value(name));
     }
-    assert!(!measures.contains("Sounds were compared at step"), "that was at this step");
-    let edited = |from: &str, to: &str| {
-        let text = serde_json::to_string(&kept).unwrap();
-        assert!(text.contains(from), "{text}");
-        fs::write(run.join("audio.json"), text.replace(from, to)).unwrap();
-        page(&[&run], &[])
-    };
-    let step = format!("\"step\":{}", kept["step"]);
-    assert!(edited(&step, "\"step\":1").contains("<p>Sounds were compared at step 1; this is step "));
-    let html = edited(&step, "\"steps\":1");
-    assert!(html.contains("audio.json: does not say how the run sounds") && html.contains("--run RUN` writes it anew"));
+
+    // Another step of the run is another model, whose figures these are not.
+    let first = run.join("step-00000000");
+    assert!(first.exists(), "both trainers save where they begin");
+    let other = page(&[&first], &["--features", text(&fixture().test)]);
+    assert!(other.contains("audio.json: is of another model (step 20 of its run) than that of "), "{other:.3000}");
+    assert!(other.contains("--run RUN` writes it anew") && !other.contains("LSD dB"), "no figure of it is shown");
+    let damaged = serde_json::to_string(&kept).unwrap().replace("\"step\":", "\"steps\":");
+    fs::write(run.join("audio.json"), damaged).unwrap();
     let html = page(&[&run, &runs().2], &[]);
+    assert!(html.contains("audio.json: does not say how the run sounds") && html.contains("--run RUN` writes it anew"));
     let row = between(&html, "<th scope=\"row\">sounds compared</th>", "</tr>")[0];
     assert!(row.ends_with("<td>none yet</td>"), "{row}");
 
