@@ -218,6 +218,7 @@
     : `Sound is made without an inverter${data.left_out ? `: the weights of ${data.left_out} are too many for a page` : ""}.`;
   part("measured").textContent = `${names.size > 0 ? "Those with a name first, then those" : "Those"} that say most. ` +
     `KL: how far a latent's posteriors are from the prior, in nats, on average over ${data.measured}.`;
+  section.classList.toggle("explorer-named", names.size > 0);
   const rows = data.latents.map((latent) => [latent, slider(latent)]);
   const first = Math.min(SHOWN, Math.max(1, rows.filter(([{ kl }]) => kl > ACTIVE).length));
   part("sliders").append(...rows.slice(0, first).map(([, row]) => row));
