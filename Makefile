@@ -9,7 +9,7 @@
 #   make test-wgpu                   networks, trainers and synth through wgpu against the CPU (Mesa's Vulkan in software will do; a long build)
 #   make smoke                       the demo in seconds, for continuous integration
 #   make test-peers                  TensorBoard and numpy read what it left
-#   make test-page                  the reports of what it left, in a browser: policy, sounds, keyboard, a phone's width
+#   make test-page                  the reports of what it left, in a browser: policy, sounds, keyboard, a phone's width (BROWSER=firefox)
 #   make screenshots                 the README's pictures, of the demo
 #   make test-torch                  PyTorch gives the same with the exported models (a few GB of packages)
 #   make bench                       how long training steps, inference and signal processing take
@@ -124,12 +124,16 @@ test-peers: smoke
 	work/venv/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-peers.txt
 	work/venv/bin/python scripts/check_peers.py work/smoke
 
-# Reports of the demo's runs, and of two VAEs together, opened in Chromium, which is Debian's and installed where it is missing.
-# Screenshots are kept in work/page.
+# Reports of the demo's runs, and of two VAEs together, opened in Chromium or Firefox, which are Debian's and installed where they are
+# missing. Screenshots are kept in work/page.
+BROWSER ?= chromium
+PACKAGE_chromium = chromium
+PACKAGE_firefox = firefox-esr pulseaudio
 PAGES = work/page/vae.html work/page/inverter.html work/page/several.html
 REPORT = $(BIN_DEV)/evaluate report --device cpu
 test-page: smoke
-	test -x /usr/bin/chromium || (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core)
+	which $(PACKAGE_$(BROWSER)) > /dev/null || \
+	    (apt-get update -qq && apt-get install -qq -y --no-install-recommends $(PACKAGE_$(BROWSER)) fonts-dejavu-core)
 	test -x work/venv-page/bin/python || python3 -m venv work/venv-page
 	work/venv-page/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-page.txt
 	rm -rf work/page && mkdir -p work/page
@@ -137,13 +141,13 @@ test-page: smoke
 	$(BIN_DEV)/evaluate latents --vae work/smoke/vae --device cpu --samples 0 --name work/smoke/features/train
 	$(BIN_DEV)/evaluate audio --run work/smoke/inverter "$$(find work/smoke/features/test -name '*.feat.npz' | sort | head -n 1)" \
 	    work/smoke/out/vocode.wav
-	$(REPORT) work/smoke/vae --inverter work/smoke/inverter -o work/page/vae.html
+	$(REPORT) work/smoke/vae -o work/page/vae.html
 	$(REPORT) work/smoke/inverter -o work/page/inverter.html
 	$(REPORT) work/smoke/vae work/page/other work/smoke/inverter -o work/page/several.html
-	work/venv-page/bin/python scripts/check_page.py work/page/screenshots $(PAGES)
+	work/venv-page/bin/python scripts/check_page.py --browser $(BROWSER) work/page/screenshots $(PAGES)
 	$(CARGO) test --test it explorer::
-	work/venv-page/bin/python scripts/check_explorer.py $(or $(CARGO_TARGET_DIR),target)/tmp/explorer --shots work/page/screenshots/explorer \
-	    --synth $(BIN_DEV)/synth
+	work/venv-page/bin/python scripts/check_explorer.py $(or $(CARGO_TARGET_DIR),target)/tmp/explorer --browser $(BROWSER) \
+	    --shots work/page/screenshots/explorer --synth $(BIN_DEV)/synth
 
 # The README's pictures, of the demo's VAE. The numbers that the README gives of it are the report's.
 screenshots: demo

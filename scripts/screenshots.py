@@ -8,14 +8,15 @@ import sys
 
 from playwright.sync_api import sync_playwright
 
-from check_page import CHROMIUM, FLAGS, wait
+from browsers import launch
+from check_page import wait
 
 
 def main():
     source, folder = map(pathlib.Path, sys.argv[1:])
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, headless=True)
+        browser = launch(playwright, "chromium")
         light = browser.new_page(viewport={"width": 1100, "height": 940}, color_scheme="light")
         light.goto(source.resolve().as_uri())
         light.screenshot(path=folder / "report.png")

@@ -10,7 +10,7 @@ use vae_workshop::cli::meaning::{self, LatentsFlags, UdrFlags};
 use vae_workshop::cli::train::DeviceFlags;
 use vae_workshop::cli::{self, evaluate};
 use vae_workshop::metrics::{Pair, SoundMeasures, SoundOfRun, compare, pairs, read_output, read_reference};
-use vae_workshop::report::{self, ReportConfig};
+use vae_workshop::report::{self, Inverter, ReportConfig};
 use vae_workshop::run::Checkpoint;
 use vae_workshop::synth::require_ending;
 
@@ -73,8 +73,9 @@ enum Command {
         /// The page; a file that is there is replaced.
         #[arg(short, long, value_name = "OUT.html")]
         output: PathBuf,
-        /// The inverter that makes VAEs sound [default: the mel bands inverted without a network]
-        #[arg(long, value_name = "RUN")]
+        /// The inverter that makes VAEs sound; `none` inverts the mel bands without a network [default: the run of an inverter that
+        /// lies in the same folder as a VAE's and fits it; of several the one called `inverter`]
+        #[arg(long, value_name = "RUN|none")]
         inverter: Option<PathBuf>,
         /// Features of the recordings to show, or a folder with `test/` among them [default: those of each run's test]
         #[arg(long, value_name = "DIR")]
@@ -94,6 +95,11 @@ fn main() -> ExitCode {
         Command::Udr(flags) => meaning::udr(&flags),
         Command::Report { runs, output, inverter, features, compute } => {
             require_ending(&output, "html")?;
+            let inverter = match inverter {
+                None => Inverter::Beside,
+                Some(none) if none.as_os_str() == "none" => Inverter::None,
+                Some(run) => Inverter::Run(run),
+            };
             report::write(&runs, &ReportConfig { inverter, features, live: false }, &output, &compute.open()?)?;
             cli::say(output.display());
             Ok(ExitCode::SUCCESS)
@@ -103,7 +109,7 @@ fn main() -> ExitCode {
 
 fn audio(reference: &Path, output: &Path, trim: bool, json: Option<&Path>, run: Option<&Path>) -> Result<ExitCode> {
     json.map_or(Ok(()), evaluate::check_json)?;
-    let checkpoint = run.map(|run| Checkpoint::with_model(run).map(|(checkpoint, _)| checkpoint)).transpose()?;
+    let checkpoint = run.map(Checkpoint::with_model).transpose()?;
     let pairs = pairs(reference, output)?;
     let mut measured = pairs.par_iter().map(|pair| measure(pair, trim)).collect::<Vec<_>>();
     let done = match measured.len() {
@@ -112,10 +118,10 @@ fn audio(reference: &Path, output: &Path, trim: bool, json: Option<&Path>, run: 
     };
     if !done.is_empty() {
         let mean = evaluate::report(&done, json)?;
-        if let Some(checkpoint) = checkpoint {
+        if let Some((checkpoint, tensors)) = checkpoint {
             let [reference, output] = [reference, output].map(|path| path.display().to_string());
-            let step = checkpoint.about.step;
-            SoundOfRun { step, reference, output, files: done.len(), mean }.write(&checkpoint)?;
+            let (model, step, files) = (tensors.fingerprint(), checkpoint.about.step, done.len());
+            SoundOfRun { model, step, reference, output, files, mean }.write(&checkpoint.path)?;
         }
     }
     Ok(cli::status(done.len(), pairs.len() - done.len()))

@@ -216,7 +216,9 @@
   part("sounds").textContent = data.inverter
     ? `While a slider moves, sound is made without an inverter; when it rests, through ${data.inverter.run}.`
     : `Sound is made without an inverter${data.left_out ? `: the weights of ${data.left_out} are too many for a page` : ""}.`;
-  part("measured").textContent = `KL: how far a latent's posteriors are from the prior, in nats, on average over ${data.measured}.`;
+  part("measured").textContent = `Those ${names.size > 0 ? "with a name come first, then those that say most" : "that say most come first"}. ` +
+    `KL: how far a latent's posteriors are from the prior, in nats, on average over ${data.measured}.`;
+  section.classList.toggle("explorer-named", names.size > 0);
   const rows = data.latents.map((latent) => [latent, slider(latent)]);
   const first = Math.min(SHOWN, Math.max(1, rows.filter(([{ kl }]) => kl > ACTIVE).length));
   part("sliders").append(...rows.slice(0, first).map(([, row]) => row));

@@ -1,26 +1,23 @@
 //! How a run sounds: `audio.json`, beside its checkpoints.
 //!
-//! `evaluate audio --run` writes it, pages show it. Whether the sounds were made with the run is for the user to know.
+//! `evaluate audio --run` writes it, pages show it. It is of one checkpoint's model, and of no other; whether the sounds were made
+//! with that is for the user to know.
 
-use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::SoundMeasures;
-use crate::beside::write_beside;
-use crate::run::Checkpoint;
-use crate::{Error, Result};
-
-/// The file's name.
-const FILE: &str = "audio.json";
+use crate::Result;
+use crate::run::{Measured, keep, kept};
 
 /// What was measured of sounds that a run made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SoundOfRun {
-    /// Step of the checkpoint at that time.
+    /// SHA-256 of the model's parameters, in hexadecimal.
+    pub model: String,
+    /// Step of the checkpoint.
     pub step: u64,
     /// Where the references are.
     pub reference: String,
@@ -32,31 +29,31 @@ pub struct SoundOfRun {
     pub mean: SoundMeasures,
 }
 
+impl Measured for SoundOfRun {
+    const FILE: &str = "audio.json";
+    const SAYS: &str = "how the run sounds";
+    const COMMAND: &str = "evaluate audio REF OUT --run RUN";
+
+    fn model(&self) -> (&str, u64) {
+        (&self.model, self.step)
+    }
+}
+
 impl SoundOfRun {
-    /// Writes it into the folder of the checkpoint's run, in place of what was there.
+    /// Writes it into the run that the checkpoint folder lies in, in place of what was there.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be written.
-    pub fn write(&self, checkpoint: &Checkpoint) -> Result<()> {
-        let path = checkpoint.run_folder()?.join(FILE);
-        let text = serde_json::to_string_pretty(self).expect("numbers and names are plain data");
-        write_beside(&path, |file| writeln!(file, "{text}").map_err(Error::io(&path)))
+    /// [`Error::Io`](crate::Error::Io) if it cannot be written.
+    pub fn write(&self, checkpoint: &Path) -> Result<()> {
+        keep(self, checkpoint).map(drop)
     }
 
-    /// That of a run's folder, `None` if nobody measured.
+    /// That of the run that a checkpoint lies in, `None` if nobody measured. `fingerprint` is its model's.
     ///
     /// # Errors
-    /// If the file cannot be read or says something else.
-    pub fn read(run: &Path) -> Result<Option<Self>> {
-        let path = run.join(FILE);
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(Error::io(&path))?,
-        };
-        let wrong = |error| {
-            let fix = "`evaluate audio REF OUT --run RUN` writes it anew";
-            Error::file(&path, format!("does not say how the run sounds: {error}; {fix}"))
-        };
-        serde_json::from_slice(&bytes).map(Some).map_err(wrong)
+    /// [`Error::Mismatch`](crate::Error::Mismatch) if it is of another checkpoint's model, else if the file cannot be read or is
+    /// damaged.
+    pub fn read(checkpoint: &Path, fingerprint: &str) -> Result<Option<Self>> {
+        kept(checkpoint, fingerprint)
     }
 }

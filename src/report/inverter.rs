@@ -67,7 +67,7 @@ pub(super) fn predictions(run: &Run, id: &str, media: &mut Media, device: &Devic
         let predicted = vocoder.linear(recording.logmel.view());
         let range = percentiles(&[truth.view()]);
         let error = number(mean_error(&predicted, truth));
-        let clips = until_full(3, |clip| match clip {
+        let clips = until_full(3, media.fix, |clip| match clip {
             0 => {
                 let logmel = recording.logmel.view();
                 let about = format!("recording {name}");

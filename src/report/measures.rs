@@ -1,6 +1,6 @@
 //! What `evaluate` has measured of a run and left in its folder: `latents.json` and `audio.json`.
 
-use super::markup::{Section, escape, number, paragraph, table};
+use super::markup::{Section, escape, number, table};
 use super::run::Run;
 
 /// Names and decimal units of [`SoundMeasures`](crate::metrics::SoundMeasures), in the order of its values.
@@ -45,12 +45,6 @@ pub(super) fn section_of(run: &Run, id: &str) -> Option<Section> {
         };
         let rows: Vec<_> = measured.into_iter().map(row).collect();
         body += &table("Measured by evaluate", &["measure", "value", "what it is"].map(String::from), &rows);
-    }
-    if let Ok(Some(sound)) = &run.sound
-        && sound.step != run.about.step
-    {
-        let (then, now) = (number(sound.step as f64), number(run.about.step as f64));
-        body += &paragraph(format!("Sounds were compared at step {then}; this is step {now}."));
     }
     if let Ok(Some(found)) = &run.meanings {
         let lines: String = found.lines().iter().map(|line| format!("<li>{}</li>", escape(line))).collect();

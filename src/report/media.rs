@@ -14,12 +14,14 @@ const RATE: u32 = 16_000;
 /// What is still free of a page's size.
 pub(super) struct Media {
     left: usize,
+    /// A sentence on what makes room, for [`until_full`].
+    pub fix: &'static str,
 }
 
 impl Media {
-    /// Room for so many bytes of HTML.
-    pub(super) fn within(bytes: usize) -> Self {
-        Self { left: bytes }
+    /// Room for so many bytes of HTML; `fix` says what makes more of it.
+    pub(super) fn within(bytes: usize, fix: &'static str) -> Self {
+        Self { left: bytes, fix }
     }
 
     /// A spectrogram with a button that plays its sound, `None` when the page is full. `label` is shown, `about` says what is
@@ -67,17 +69,33 @@ fn at_most(sound: &Waveform, rate: u32) -> Waveform {
     lower.unwrap_or_else(|| sound.clone())
 }
 
-/// The clips `0..count` as long as there is room: then a sentence, and the rest is not even made.
-pub(super) fn until_full(count: usize, mut clip: impl FnMut(usize) -> Option<String>) -> String {
+/// The clips `0..count` as long as there is room: then a sentence and the `fix`, and the rest is not even made.
+pub(super) fn until_full(count: usize, fix: &str, mut clip: impl FnMut(usize) -> Option<String>) -> String {
     let mut html = String::new();
     for index in 0..count {
         match clip(index) {
             Some(one) => html.push_str(&one),
-            None => return html + FULL,
+            None => {
+                return html + &format!("<p class=\"note\">The rest is left out to keep the page small. {fix}</p>\n");
+            }
         }
     }
     html
 }
 
-const FULL: &str = "<p class=\"note\">The rest is left out to keep the page small: \
-                    fewer runs, or no inverter, leave room for it.</p>\n";
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_room_is_not_made_and_a_sentence_says_what_makes_room() {
+        let mut asked = Vec::new();
+        let html = until_full(5, "Fewer runs leave room for it.", |clip| {
+            asked.push(clip);
+            (clip < 2).then(|| format!("<figure>{clip}</figure>"))
+        });
+        let note = "<p class=\"note\">The rest is left out to keep the page small. Fewer runs leave room for it.</p>\n";
+        assert_eq!(html, format!("<figure>0</figure><figure>1</figure>{note}"));
+        assert_eq!(asked, [0, 1, 2]);
+    }
+}

@@ -15,6 +15,7 @@ mod page;
 mod plot;
 mod recording;
 mod run;
+mod through;
 mod vae;
 
 use std::io::Write;
@@ -26,10 +27,11 @@ pub use self::fragment::Fragment;
 use self::markup::{Section, contents, escape, number, tiles};
 use self::media::Media;
 use self::run::Run;
+pub use self::through::Inverter;
+use self::through::Through;
 use self::vae::Studio;
 use crate::beside::{create_parent, write_beside};
 use crate::explorer;
-use crate::synth::Vocoder;
 use crate::{Error, Result};
 
 /// Bytes of a page at most, and what curves, tables and text of a run take of it at most. The rest is for weights, pictures and
@@ -46,8 +48,8 @@ const EXPLORED: usize = 6;
 /// What a page shows, besides the runs.
 #[derive(Clone, Debug, Default)]
 pub struct ReportConfig {
-    /// The run to make VAEs sound with. `None`: mel bands are inverted without a network.
-    pub inverter: Option<PathBuf>,
+    /// What VAEs sound through.
+    pub inverter: Inverter,
     /// Recordings to show. `None`: those of each run's test, if they are still where they were.
     pub features: Option<PathBuf>,
     /// Whether the page is to be written again: then it loads itself anew.
@@ -60,25 +62,31 @@ const LIVE: &str = include_str!("live.js");
 /// Writes the page of these runs, each a run's folder or one of its checkpoints.
 ///
 /// # Errors
-/// If one of them holds no checkpoint that can be read, the inverter cannot be opened or understands other features than a VAE's,
-/// or the page cannot be written.
+/// If one of them holds no checkpoint that can be read, an inverter that was named cannot be opened or understands other features
+/// than a VAE's, or the page cannot be written.
 pub fn write(runs: &[PathBuf], config: &ReportConfig, out: &Path, device: &Device) -> Result<()> {
     let opened = runs.iter().map(|path| Run::open(path, config.features.as_deref())).collect::<Result<Vec<_>>>()?;
     let mut fragments = Vec::new();
     if opened.len() > 1 {
         fragments.push(Fragment { html: compare::section_of(&opened), ..Fragment::default() });
     }
-    let explorer = match &opened[..] {
-        [only] if !config.live => explorer_of(only, config.inverter.as_deref())?,
-        _ => None,
-    };
-    let weights: usize = explorer.iter().flat_map(|part| &part.data).map(|(_, data)| data.to_string().len()).sum();
     for (index, run) in opened.iter().enumerate() {
-        let mut media = Media::within((PAGE / opened.len()).saturating_sub(TEXT + weights));
-        let html = of_run(run, index, config, explorer.is_some(), &mut media, device)?;
+        let through = run.is_vae().then(|| config.inverter.of(run, config.live, device)).transpose()?;
+        let explorer = match &through {
+            Some(through) if opened.len() == 1 && !config.live => explorer_of(run, through.inverter.as_deref())?,
+            _ => None,
+        };
+        let weights: usize = explorer.iter().flat_map(|part| &part.data).map(|(_, data)| data.to_string().len()).sum();
+        let fix = match &through {
+            _ if opened.len() > 1 => "Fewer runs leave room for it.",
+            Some(Through { inverter: Some(_), .. }) if weights > 0 => "--inverter none leaves room for it.",
+            _ => "",
+        };
+        let mut media = Media::within((PAGE / opened.len()).saturating_sub(TEXT + weights), fix);
+        let html = of_run(run, index, through.as_ref(), explorer.is_some(), &mut media, device)?;
         fragments.push(Fragment { html, ..Fragment::default() });
+        fragments.extend(explorer);
     }
-    fragments.extend(explorer);
     if config.live {
         fragments.push(Fragment { script: LIVE, ..Fragment::default() });
     }
@@ -102,11 +110,11 @@ fn explorer_of(run: &Run, inverter: Option<&Path>) -> Result<Option<Fragment>> {
     explorer::fragment(&run.path, through.as_ref(), &sounds, &known).map(Some)
 }
 
-/// The section of one run.
+/// The section of one run: of a VAE, which sounds `through` something, or of an inverter.
 fn of_run(
     run: &Run,
     index: usize,
-    config: &ReportConfig,
+    through: Option<&Through>,
     explored: bool,
     media: &mut Media,
     device: &Device,
@@ -116,19 +124,10 @@ fn of_run(
     let curves = losses::figures(&[(&run.name, &run.curves, 0)], run.is_vae());
     let learning = verdict + &curves + &losses::optimizer((&run.name, &run.curves, 0));
     let mut sections = vec![Section::new(format!("{id}-learning"), "How it learned", learning)];
-    if run.is_vae() {
+    if let Some(through) = through {
         sections.push(vae::split(run, &id));
         sections.push(vae::latents(run, &id));
-        let features = &run.about.config.features;
-        let vocoder = match &config.inverter {
-            Some(inverter) => {
-                let vocoder = Vocoder::open(inverter, inverter::vocoding(), device)?;
-                vocoder.require(features, inverter, &run.path)?;
-                vocoder
-            }
-            None => Vocoder::without_network(features, inverter::vocoding())?,
-        };
-        sections.extend(Studio::open(run, &vocoder, media, device)?.sections(run, &id)?);
+        sections.extend(Studio::open(run, through, media, device)?.sections(run, &id)?);
     } else {
         sections.push(inverter::results(run, &id));
         sections.push(inverter::predictions(run, &id, media, device)?);

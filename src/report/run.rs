@@ -11,7 +11,7 @@ use super::markup::{Section, duration, escape, number, paragraph, table};
 use crate::data::FeatureSet;
 use crate::metrics::SoundOfRun;
 use crate::run::{About, Checkpoint, Machine, RunConfig, leaves};
-use crate::synth::{Meanings, fingerprint};
+use crate::synth::Meanings;
 use crate::{Error, Result};
 
 /// A run that has saved at least one checkpoint.
@@ -20,6 +20,8 @@ pub(super) struct Run {
     pub name: String,
     /// The folder that was named: the run's or a checkpoint's.
     pub path: PathBuf,
+    /// The folder that the run's lies in, among whose folders its inverter may be.
+    pub beside: PathBuf,
     /// What its checkpoint says.
     pub about: About,
     /// How many values its model has.
@@ -47,10 +49,12 @@ impl Run {
         let saved = fs::canonicalize(&checkpoint.path).map_err(Error::io(&checkpoint.path))?;
         let root = saved.parent().unwrap_or(&saved);
         let name = |folder: &Path| folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let name = match fs::canonicalize(path) {
-            Ok(given) if given == saved => format!("{}/{}", name(root), name(&saved)),
-            _ => name(root),
-        };
+        let is_checkpoint = fs::canonicalize(path).is_ok_and(|given| given == saved);
+        let name = if is_checkpoint { format!("{}/{}", name(root), name(&saved)) } else { name(root) };
+        let written = if is_checkpoint { path.parent() } else { Some(path) };
+        // As the user wrote it, unless that ends in `..` or says nothing.
+        let beside = written.filter(|run| run.file_name().is_some()).or(Some(root)).and_then(Path::parent);
+        let beside = beside.unwrap_or(root).to_path_buf();
         let flags = flags(&root.join("config.toml"));
         let about = checkpoint.about;
         let recordings = match features {
@@ -60,12 +64,13 @@ impl Run {
         let parameters = tensors.0.values().map(|(_, values)| values.len()).sum();
         let curves = Curves::read(&root.join("metrics.jsonl"));
         let machines = Machine::until(root, about.step).map_err(|error| error.to_string());
+        let fingerprint = tensors.fingerprint();
         let latents = about.config.model.vae().map(|vae| vae.latents());
-        let meanings = latents.map(|latents| Meanings::read(&saved, &fingerprint(&tensors), latents));
+        let meanings = latents.map(|latents| Meanings::read(&saved, &fingerprint, latents));
         let meanings = meanings.transpose().map(Option::flatten).map_err(|error| error.to_string());
-        let sound = SoundOfRun::read(root).map_err(|error| error.to_string());
+        let sound = SoundOfRun::read(&saved, &fingerprint).map_err(|error| error.to_string());
         let path = path.to_path_buf();
-        Ok(Self { name, path, about, parameters, curves, flags, machines, meanings, sound, recordings })
+        Ok(Self { name, path, beside, about, parameters, curves, flags, machines, meanings, sound, recordings })
     }
 
     /// Whether it is a VAE's, an inverter's otherwise.

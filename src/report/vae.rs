@@ -8,11 +8,12 @@ use super::media::{Media, until_full};
 use super::plot;
 use super::recording::{self, Recording, mean_error};
 use super::run::Run;
+use super::through::Through;
 use crate::Result;
 use crate::objectives::Regularizer;
 use crate::picture::percentiles;
 use crate::run::{BetaVae, Objective};
-use crate::synth::{Codes, PriorConfig, VaeCodec, Vocoder};
+use crate::synth::{Codes, PriorConfig, VaeCodec};
 
 /// Recordings that are reconstructed, and frames of each: 4 s at a hop of 10 ms.
 const RECORDINGS: usize = 3;
@@ -31,7 +32,7 @@ const GAIN: f64 = 0.5;
 /// What makes the model sound.
 pub(super) struct Studio<'a> {
     codec: VaeCodec,
-    vocoder: &'a Vocoder,
+    through: &'a Through,
     media: &'a mut Media,
     /// Values drawn darkest and brightest.
     range: [f32; 2],
@@ -135,13 +136,13 @@ fn meanings(run: &Run) -> String {
 }
 
 impl<'a> Studio<'a> {
-    /// With the run's model, and the recordings that set colours and level.
+    /// With the run's model, and what it sounds `through`.
     ///
     /// # Errors
-    /// If the model cannot be opened, or the vocoder understands other features.
-    pub(super) fn open(run: &Run, vocoder: &'a Vocoder, media: &'a mut Media, device: &Device) -> Result<Self> {
+    /// If the model cannot be opened.
+    pub(super) fn open(run: &Run, through: &'a Through, media: &'a mut Media, device: &Device) -> Result<Self> {
         let codec = VaeCodec::open(&run.path, device)?;
-        Ok(Self { codec, vocoder, media, range: [0.0, 0.0], gain: GAIN })
+        Ok(Self { codec, through, media, range: [0.0, 0.0], gain: GAIN })
     }
 
     /// The sections that are heard; the ids of sections begin with `id`.
@@ -168,6 +169,8 @@ impl<'a> Studio<'a> {
             Ok(recordings) => self.reconstructions(recordings)?,
             Err(reason) => Run::without_recordings(reason),
         };
+        let reconstructions =
+            paragraph(format!("Here and below, sounds are made {}.", self.through.said)) + &reconstructions;
         let traversals = self.traversals(run, &base, found.first())?;
         let samples = self.samples()?;
         Ok(vec![
@@ -179,7 +182,7 @@ impl<'a> Studio<'a> {
 
     /// One spectrogram and its sound.
     fn clip(&mut self, label: &str, about: &str, logmel: &Array2<f32>, gain: f64) -> Option<String> {
-        let sound = self.vocoder.sound(logmel.view(), gain).ok();
+        let sound = self.through.vocoder.sound(logmel.view(), gain).ok();
         self.media.clip(label, about, logmel.view(), self.range, sound.as_ref())
     }
 
@@ -191,7 +194,7 @@ impl<'a> Studio<'a> {
             let Recording { name, logmel, sound, gain, .. } = recording;
             let decoded = self.codec.decode(&self.codec.encode(logmel.view(), *gain))?;
             let error = number(mean_error(&decoded, logmel));
-            let clips = until_full(3, |clip| match clip {
+            let clips = until_full(3, self.media.fix, |clip| match clip {
                 0 => self.media.clip(
                     "recording",
                     &format!("recording {name}"),
@@ -234,7 +237,7 @@ impl<'a> Studio<'a> {
                 codes.mean.column_mut(latent).fill(value);
                 decoded.push(self.codec.decode(&codes)?);
             }
-            let clips = until_full(VALUES.len(), |index| {
+            let clips = until_full(VALUES.len(), self.media.fix, |index| {
                 let value = number(f64::from(VALUES[index]));
                 self.clip(&value, &format!("latent {latent} at {value}"), &decoded[index], self.gain)
             });
@@ -258,7 +261,7 @@ impl<'a> Studio<'a> {
                 drawn.push((format!("{kind}, seed {seed}"), self.codec.decode(&codes)?));
             }
         }
-        let clips = until_full(drawn.len(), |index| {
+        let clips = until_full(drawn.len(), self.media.fix, |index| {
             let (label, logmel) = &drawn[index];
             self.clip(label, &format!("sample of the prior, {label}"), logmel, self.gain)
         });

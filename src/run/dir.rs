@@ -136,6 +136,13 @@ impl RunDir {
         steps.iter().filter_map(loss).min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(step, _)| step)
     }
 
+    /// The newest checkpoint whose description can be read, `None` if there is none: whatever else the folder holds is passed over
+    /// without a word, as one does with folders that may be no run's.
+    pub fn glance(&self) -> Option<Checkpoint> {
+        let steps = self.steps().ok()?;
+        steps.into_iter().rev().find_map(|step| Checkpoint::open(&self.step_path(step)).ok())
+    }
+
     fn step_path(&self, step: u64) -> PathBuf {
         self.path.join(format!("step-{step:08}"))
     }

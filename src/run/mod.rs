@@ -5,6 +5,7 @@ mod config;
 mod dir;
 mod machine;
 mod manifest;
+mod measured;
 mod tensors;
 mod torch;
 
@@ -16,6 +17,7 @@ pub use config::{
 };
 pub use dir::{RunDir, RunLock};
 pub use machine::Machine;
+pub(crate) use measured::{Measured, keep, kept, wrong};
 pub(crate) use tensors::{ModulePath, values};
 pub use tensors::{NamedTensors, load_parameters, parameters, trained_shapes};
 pub use torch::{METADATA, to_torch};

@@ -6,6 +6,7 @@ use std::path::Path;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
@@ -17,6 +18,11 @@ impl NamedTensors {
     /// The content of a safetensors file.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.serialize(None)
+    }
+
+    /// SHA-256 of that content, in hexadecimal: a model's name among all models.
+    pub fn fingerprint(&self) -> String {
+        Sha256::digest(self.to_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The content of a safetensors file with this metadata.

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
-use sha2::{Digest, Sha256};
 
 use super::blend::CrossFade;
 use super::codes::{Codes, CodesMeta};
@@ -13,7 +12,7 @@ use super::prior::PriorConfig;
 use crate::data::cut_segments;
 use crate::features::FeatureConfig;
 use crate::models::{Vae, VaeConfig};
-use crate::run::{About, Checkpoint, NamedTensors, load_parameters, values};
+use crate::run::{About, Checkpoint, load_parameters, values};
 use crate::{Error, Result, random};
 
 /// Segments computed at once, so that memory for them does not grow with the sound.
@@ -46,7 +45,7 @@ impl VaeCodec {
             config,
             about: checkpoint.about,
             checkpoint: checkpoint.path,
-            fingerprint: fingerprint(&tensors),
+            fingerprint: tensors.fingerprint(),
             device: device.clone(),
         })
     }
@@ -188,9 +187,4 @@ impl VaeCodec {
             features: self.features().clone(),
         }
     }
-}
-
-/// SHA-256 of a model's parameters, in hexadecimal.
-pub(crate) fn fingerprint(tensors: &NamedTensors) -> String {
-    Sha256::digest(tensors.to_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

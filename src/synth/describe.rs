@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::codec::fingerprint;
 use super::codes::Codes;
 use super::named::Meanings;
 use crate::Result;
@@ -33,7 +32,7 @@ pub fn describe(path: &Path) -> Result<String> {
         line("values", &parameters);
         line("trained on", &format!("{} files, {} frames", about.config.data.files, about.config.data.frames));
         if let Some(config) = about.config.model.vae() {
-            match Meanings::read(&checkpoint.path, &fingerprint(&tensors), config.latents()) {
+            match Meanings::read(&checkpoint.path, &tensors.fingerprint(), config.latents()) {
                 Ok(found) => {
                     found.iter().flat_map(Meanings::lines).for_each(|found| line("latents", &found));
                 }

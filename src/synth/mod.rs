@@ -26,7 +26,6 @@ mod vocoder;
 pub use attribute::mean_code;
 pub use blend::band_correlation;
 pub use codec::VaeCodec;
-pub(crate) use codec::fingerprint;
 pub use codes::{Codes, CodesMeta};
 pub use describe::describe;
 pub use edit::{Change, Edit};

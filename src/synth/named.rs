@@ -4,20 +4,16 @@
 //! and the like move by it ([`steer`](super::steer()), [`pursue`](super::pursue()). It is of one checkpoint's model, and of no other.
 
 use std::fmt;
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use crate::beside::write_beside;
-use crate::{Error, Result};
+use crate::Result;
+use crate::run::{Measured, keep, kept, wrong};
 
 /// Share of a variance that must be explained for a name to be given, or for a quality to be held.
 pub const EVIDENT: f64 = 0.3;
-/// The file's name.
-const FILE: &str = "latents.json";
 
 /// What can be heard of speech, and asked for by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,37 +107,33 @@ pub struct Meanings {
     pub covariance: Vec<Vec<f64>>,
 }
 
+impl Measured for Meanings {
+    const FILE: &str = "latents.json";
+    const SAYS: &str = "what latents mean";
+    const COMMAND: &str = "evaluate latents --vae RUN FEATURES --name";
+
+    fn model(&self) -> (&str, u64) {
+        (&self.vae, self.step)
+    }
+}
+
 impl Meanings {
     /// Writes them into the run that the checkpoint folder lies in, and says where. What was there is replaced.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be written.
+    /// [`Error::Io`](crate::Error::Io) if it cannot be written.
     pub fn write(&self, checkpoint: &Path) -> Result<PathBuf> {
-        let path = place(checkpoint)?;
-        let text = serde_json::to_string_pretty(self).expect("meanings are plain data");
-        write_beside(&path, |out| writeln!(out, "{text}").map_err(Error::io(&path)))?;
-        Ok(path)
+        keep(self, checkpoint)
     }
 
     /// Those of the run that a checkpoint lies in, `None` if nobody looked for any. `fingerprint` and `latents` are its model's.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if they are of another checkpoint's model, else if the file cannot be read or is damaged.
+    /// [`Error::Mismatch`](crate::Error::Mismatch) if they are of another checkpoint's model, else if the file cannot be read or is
+    /// damaged.
     pub fn read(checkpoint: &Path, fingerprint: &str, latents: usize) -> Result<Option<Self>> {
-        let path = place(checkpoint)?;
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(Error::io(&path))?,
-        };
-        let again = "`evaluate latents --vae RUN FEATURES --name` writes it anew";
-        let wrong = |message: String| Error::file(&path, format!("{message}; {again}"));
-        let found: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| wrong(format!("does not say what latents mean: {error}")))?;
-        if found.vae != fingerprint {
-            let (path, step, here) = (path.display(), found.step, checkpoint.display());
-            let message = format!("{path}: is of another model (step {step} of its run) than that of {here}; {again}");
-            return Err(Error::Mismatch(message));
-        }
+        let Some(found) = kept::<Self>(checkpoint, fingerprint)? else { return Ok(None) };
+        let wrong = |message: String| wrong::<Self>(checkpoint, message);
         let slopes = &found.slopes;
         if let Some(slope) = slopes.iter().find(|slope| slope.weights.len() != latents) {
             let (name, count) = (slope.quality.name(), slope.weights.len());
@@ -193,10 +185,4 @@ impl fmt::Display for Name {
         let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
         write!(f, "z{latent}: {name}, R2 {r2:.2}, about {per_unit:+.2}{unit} per unit")
     }
-}
-
-/// The run's folder holds the checkpoint's, whichever of them was named, and from wherever.
-fn place(checkpoint: &Path) -> Result<PathBuf> {
-    let checkpoint = checkpoint.canonicalize().map_err(Error::io(checkpoint))?;
-    Ok(checkpoint.parent().unwrap_or(&checkpoint).join(FILE))
 }

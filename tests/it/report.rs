@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::env::{binary, fail, fixture, seal, succeed, text};
@@ -19,6 +20,20 @@ fn page(runs: &[&Path], flags: &[&str]) -> String {
     succeed("evaluate", &[&["report", "--device", "cpu", "-o", text(&out)], flags, &runs[..]].concat());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the page is one file");
     fs::read_to_string(&out).unwrap()
+}
+
+/// What `evaluate report` makes of a VAE's run, what its explorer sounds through, and what was said on the way.
+fn through(run: &str, folder: &Path, flags: &[&str]) -> (String, Value, String) {
+    let out = folder.join("page.html");
+    let mut command = Command::new(binary("evaluate"));
+    command.current_dir(folder).args(["report", "--device", "cpu", "-o", "page.html", run]).args(flags);
+    let said = command.output().unwrap();
+    let err = String::from_utf8(said.stderr).unwrap();
+    assert_eq!(said.status.code(), Some(0), "{err}");
+    let html = fs::read_to_string(out).unwrap();
+    assert_self_contained(&html);
+    let data: Value = serde_json::from_str(between(&html, "id=\"explorer-data\">", "</script>")[0]).unwrap();
+    (html, data["inverter"]["run"].clone(), err)
 }
 
 /// A copy of a run, under another name, without its optimizer, events and flags.
@@ -93,6 +108,61 @@ fn the_page_of_a_vae_has_curves_latents_and_sounds() {
     }
     let bars = between(&html, "<figure class=\"card bars\">", "</figure>");
     assert_eq!((bars.len(), bars[0].matches("class=\"bar s0\"").count()), (1, 16));
+}
+
+#[test]
+fn a_vae_sounds_through_the_inverter_beside_it_and_of_several_through_the_one_called_inverter() {
+    let (_, vae, inverter) = runs();
+    let folder = TempDir::new().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let test = ["--features", text(&fixture().test)];
+    let made = |run: &str, flags: &[&str]| through(run, folder.path(), &[&test[..], flags].concat());
+    copy(vae, &place("vae"));
+    // What is not an inverter of these features is nobody's business: files, empty folders, other VAEs, what is damaged.
+    copy(vae, &place("another vae"));
+    fs::write(place("notes.txt"), "notes").unwrap();
+    fs::create_dir_all(place("broken/step-00000001")).unwrap();
+    fs::write(place("broken/step-00000001/manifest.json"), "{").unwrap();
+    copy(inverter, &place("other features"));
+    for step in files(&place("other features"), "safetensors").iter().map(|model| model.parent().unwrap()) {
+        let mut about: Value = serde_json::from_slice(&fs::read(step.join("run.json")).unwrap()).unwrap();
+        about["config"]["features"]["preemphasis"] = json!(0.5);
+        fs::write(step.join("run.json"), about.to_string()).unwrap();
+        fs::write(step.join("optimizer.safetensors"), "").unwrap();
+        seal(step);
+    }
+    let (html, run, said) = made("vae", &[]);
+    assert_eq!((run, said.as_str()), (Value::Null, ""));
+    assert!(html.contains("<p>Here and below, sounds are made without an inverter.</p>"));
+
+    copy(inverter, &place("b"));
+    let (html, run, said) = made("vae", &[]);
+    assert_eq!((&run, said.lines().count()), (&json!("b"), 1), "{said}");
+    assert!(said.contains("vae: sounds are made through the inverter b, which lies beside the run"), "{said}");
+    assert!(html.contains("<p>Here and below, sounds are made through the inverter b, which lies beside the run.</p>"));
+    let whole = place("vae");
+    assert_eq!(made(text(&whole), &[]).1, json!(text(&place("b"))), "as the run was written");
+    let model = files(&whole, "safetensors").pop().unwrap();
+    assert_eq!(made(text(model.parent().unwrap()), &[]).1, json!(text(&place("b"))), "beside the run of a checkpoint");
+    let (html, run, said) = made("vae", &["--inverter", "none"]);
+    assert_eq!((run, said.as_str()), (Value::Null, ""));
+    assert!(html.contains("sounds are made without an inverter."));
+
+    copy(inverter, &place("a"));
+    let (html, run, said) = made("vae", &[]);
+    assert_eq!((&run, said.lines().count()), (&Value::Null, 1), "{said}");
+    let line = "sounds are made without an inverter: a and b lie beside the run, and --inverter RUN names one";
+    assert!(said.contains(line) && html.contains(line), "{said}");
+    assert_eq!(made("vae", &["--inverter", "a"]).1, json!("a"));
+    fs::rename(place("a"), place("inverter")).unwrap();
+    assert_eq!(made("vae", &[]).1, json!("inverter"));
+
+    // Of one in training the newest checkpoint that can be read; of one that has none, nothing.
+    for model in files(&place("inverter"), "safetensors").iter().rev() {
+        assert_eq!(made("vae", &[]).1, json!("inverter"), "{}", model.display());
+        fs::write(model, "").unwrap();
+    }
+    assert_eq!(made("vae", &[]).1, json!("b"));
 }
 
 #[test]
@@ -196,18 +266,17 @@ fn a_page_has_how_its_run_sounds_where_that_was_measured() {
         let wanted = mean[key].as_f64().unwrap();
         assert!((value(name) - wanted).abs() <= 1e-3 * wanted.abs(), "{name}: {} {wanted}", value(name));
     }
-    assert!(!measures.contains("Sounds were compared at step"), "that was at this step");
-    let edited = |from: &str, to: &str| {
-        let text = serde_json::to_string(&kept).unwrap();
-        assert!(text.contains(from), "{text}");
-        fs::write(run.join("audio.json"), text.replace(from, to)).unwrap();
-        page(&[&run], &[])
-    };
-    let step = format!("\"step\":{}", kept["step"]);
-    assert!(edited(&step, "\"step\":1").contains("<p>Sounds were compared at step 1; this is step "));
-    let html = edited(&step, "\"steps\":1");
-    assert!(html.contains("audio.json: does not say how the run sounds") && html.contains("--run RUN` writes it anew"));
+
+    // Another step of the run is another model, whose figures these are not.
+    let first = run.join("step-00000000");
+    assert!(first.exists(), "both trainers save where they begin");
+    let other = page(&[&first], &["--features", text(&fixture().test)]);
+    assert!(other.contains("audio.json: is of another model (step 20 of its run) than that of "), "{other:.3000}");
+    assert!(other.contains("--run RUN` writes it anew") && !other.contains("LSD dB"), "no figure of it is shown");
+    let damaged = serde_json::to_string(&kept).unwrap().replace("\"step\":", "\"steps\":");
+    fs::write(run.join("audio.json"), damaged).unwrap();
     let html = page(&[&run, &runs().2], &[]);
+    assert!(html.contains("audio.json: does not say how the run sounds") && html.contains("--run RUN` writes it anew"));
     let row = between(&html, "<th scope=\"row\">sounds compared</th>", "</tr>")[0];
     assert!(row.ends_with("<td>none yet</td>"), "{row}");
 
@@ -318,8 +387,13 @@ fn a_trainer_keeps_the_page_of_its_run_and_trains_to_the_same_bytes() {
         succeed("train-vae", &[&sets[..], &sizes, &every, more].concat());
         run
     };
-    let (plain, shown) = (train("plain", &[]), train("shown", &["--report"]));
+    let plain = train("plain", &[]);
+    copy(&runs().2, &folder.path().join("inverter"));
+    fs::create_dir_all(folder.path().join("broken/step-00000004")).unwrap();
+    let shown = train("shown", &["--report"]);
     let html = fs::read_to_string(shown.join("report.html")).unwrap();
+    let inverter = folder.path().join("inverter");
+    assert!(html.contains(&format!("through the inverter {}, which lies beside the run", inverter.display())));
     assert_self_contained(&html);
     assert!(html.contains("alt=\"Spectrogram: reconstruction of ") && !plain.join("report.html").exists());
     assert!(!html.contains("location.reload"), "the run is over");
