@@ -1,18 +1,21 @@
 //! One recording to its features: resample, trim, normalise, emphasise, transform, weigh into bands, take logarithms.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayViewMut1};
+use ndarray::Array2;
 
 use super::{BandSums, Contents, FeatureConfig, FeatureMeta, Features, VERSION};
 use crate::audio::Waveform;
-use crate::dsp::emphasis::pre_emphasis;
+use crate::dsp::emphasis::pre_emphasis_on;
 use crate::dsp::mel::MelFilterbank;
 use crate::dsp::stft::Stft;
 use crate::dsp::trim::trim_silence;
 use crate::kernels::math::{Work, ln, vectorized};
 use crate::{Error, Result};
 
+/// Samples that are taken through the chain at once.
+const PART: usize = 1 << 16;
 /// Added after clipping, as the original workshop did.
 const LOG_OFFSET: f32 = 1e-10;
 
@@ -68,8 +71,10 @@ impl FeatureExtractor {
             return Err(Error::Config(format!("sample {at} is {}", waveform.samples[at])));
         }
         let (sound, kept, gain) = self.prepare(waveform)?;
-        let emphasised = pre_emphasis(sound, self.config.preemphasis);
-        let (logspec, logmel) = self.log_spectra(&emphasised, contents);
+        let sound = &sound[kept.clone()];
+        let mut spectra = Gathered::of(self, sound.len(), contents);
+        self.each_frame_of(sound.chunks(PART).map(|part| Ok(part.to_vec())), gain, contents, spectra.taking())?;
+        let (logspec, logmel) = spectra.matrices(self);
         let bands = BandSums::of(&logmel);
         if !bands.finite || logspec.iter().any(|x| !x.is_finite()) {
             return Err(Error::Config("the sound is too loud for f32 spectra: normalise it".into()));
@@ -85,46 +90,132 @@ impl FeatureExtractor {
             bands,
             version: VERSION,
         };
-        let au = if contents.au { emphasised.into_iter().map(|x| x as f32).collect() } else { Vec::new() };
+        let mut previous = 0.0;
+        let mut au = Vec::with_capacity(if contents.au { sound.len() } else { 0 });
+        for part in sound.chunks(PART).take_while(|_| contents.au) {
+            au.extend(self.emphasised(part, gain, &mut previous).into_iter().map(|x| x as f32));
+        }
         Ok(Features { au, logspec, logmel, meta })
     }
 
-    /// The sound at its rate, trimmed and normalised; what was kept of it, and what it was divided by.
-    fn prepare(&self, waveform: &Waveform) -> Result<(Vec<f64>, Range<usize>, f64)> {
-        let resampled;
+    /// The sound at its rate; what trimming leaves of it, and what that is to be divided by.
+    fn prepare<'a>(&self, waveform: &'a Waveform) -> Result<(Cow<'a, [f32]>, Range<usize>, f64)> {
         let samples = if waveform.sample_rate == self.config.sample_rate {
-            &waveform.samples
+            Cow::Borrowed(&waveform.samples[..])
         } else {
-            resampled = waveform.resample(self.config.sample_rate)?.samples;
-            &resampled
+            Cow::Owned(waveform.resample(self.config.sample_rate)?.samples)
         };
-        let kept = self.config.trim_silence_db.map_or(0..samples.len(), |db| trim_silence(samples, db));
-        let samples = &samples[kept.clone()];
-        let gain = if self.config.normalize { peak(samples) } else { 1.0 };
-        Ok((samples.iter().map(|&x| f64::from(x) / gain).collect(), kept, gain))
+        let kept = self.config.trim_silence_db.map_or(0..samples.len(), |db| trim_silence(&samples, db));
+        let gain = if self.config.normalize { peak(&samples[kept.clone()]) } else { 1.0 };
+        Ok((samples, kept, gain))
     }
 
-    /// `[len]` -> `[frames, bins]`, or `[0, bins]` if left out, and `[frames, n_filterbank]`, one frame at a time.
-    pub(crate) fn log_spectra(&self, signal: &[f64], contents: Contents) -> (Array2<f32>, Array2<f32>) {
-        let frames = self.stft.frames(signal.len());
-        let mut logspec = Array2::zeros((if contents.logspec { frames } else { 0 }, self.stft.bins()));
-        let mut logmel = Array2::zeros((frames, self.filterbank.n_mels()));
+    /// The next part of a sound, divided by `gain` and emphasised; `previous` is the sample before it, divided, or 0.
+    fn emphasised(&self, part: &[f32], gain: f64, previous: &mut f64) -> Vec<f64> {
+        let mut part: Vec<f64> = part.iter().map(|&x| f64::from(x) / gain).collect();
+        pre_emphasis_on(&mut part, self.config.preemphasis, previous);
+        part
+    }
+
+    /// Hands the frames of a sound that comes in parts to `give`, one by one: the linear log spectrum, empty if it is left out,
+    /// and the log-mel spectrum. The sound is divided by `gain` first. Memory does not grow with its length.
+    ///
+    /// # Errors
+    /// Those of the parts and of `give`.
+    pub(crate) fn each_frame_of(
+        &self,
+        parts: impl Iterator<Item = Result<Vec<f32>>>,
+        gain: f64,
+        contents: Contents,
+        mut give: impl FnMut(&[f32], &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let (hop, half) = (self.stft.hop(), self.stft.n_fft() / 2);
+        // Frames whose samples the next one still needs, or its mirror image at the end.
+        let reach = half / hop + 2;
+        let mut previous = 0.0;
+        // From the centre of frame `first` on.
+        let mut signal: Vec<f64> = Vec::new();
+        let (mut first, mut next) = (0, 0);
+        for part in parts {
+            signal.extend(self.emphasised(&part?, gain, &mut previous));
+            // Of these the last sample is there, and what the first ones mirror.
+            let whole = signal.len().saturating_sub(half).div_ceil(hop);
+            if first + whole > next {
+                self.each_frame(&signal, next - first..whole, contents, &mut give)?;
+                next = first + whole;
+                signal.drain(..(next.saturating_sub(reach).saturating_sub(first)) * hop);
+                first = first.max(next.saturating_sub(reach));
+            }
+        }
+        self.each_frame(&signal, next - first..self.stft.frames(signal.len()), contents, &mut give)
+    }
+
+    /// Hands some frames of an emphasised signal to `give`, as [`each_frame_of`](Self::each_frame_of).
+    fn each_frame(
+        &self,
+        signal: &[f64],
+        frames: Range<usize>,
+        contents: Contents,
+        mut give: impl FnMut(&[f32], &[f32]) -> Result<()>,
+    ) -> Result<()> {
         let mut power = vec![0.0; self.stft.bins()];
         let mut sums = vec![0.0; self.filterbank.n_mels()];
+        let mut logspec = vec![0.0; if contents.logspec { power.len() } else { 0 }];
+        let mut logmel = vec![0.0; sums.len()];
         let clip = self.config.clip_before_log as f32;
-        self.stft.for_each_frame(signal, &mut self.stft.scratch(), |t, spectrum| {
+        let mut outcome = Ok(());
+        self.stft.for_frames(signal, frames, &mut self.stft.scratch(), |_, spectrum| {
+            if outcome.is_err() {
+                return;
+            }
             power.iter_mut().zip(spectrum).for_each(|(p, bin)| *p = bin.norm_sqr());
             sums.iter_mut().zip(self.filterbank.bands()).for_each(|(sum, band)| *sum = band.weigh(&power));
-            let logarithms = |powers, mut row: ArrayViewMut1<f32>| {
-                let out = row.as_slice_mut().expect("rows of arrays just made are contiguous");
-                vectorized(Logarithms { powers, clip, out });
-            };
-            logarithms(&sums, logmel.row_mut(t));
-            if contents.logspec {
-                logarithms(&power, logspec.row_mut(t));
-            }
+            vectorized(Logarithms { powers: &sums, clip, out: &mut logmel });
+            vectorized(Logarithms { powers: &power, clip, out: &mut logspec });
+            outcome = give(&logspec, &logmel);
         });
-        (logspec, logmel)
+        outcome
+    }
+
+    /// `[len]` -> `[frames, bins]`, or `[0, bins]` if left out, and `[frames, n_filterbank]`.
+    pub(crate) fn log_spectra(&self, signal: &[f64], contents: Contents) -> (Array2<f32>, Array2<f32>) {
+        let mut spectra = Gathered::of(self, signal.len(), contents);
+        let frames = 0..self.stft.frames(signal.len());
+        self.each_frame(signal, frames, contents, spectra.taking()).expect("memory takes what it has room for");
+        spectra.matrices(self)
+    }
+}
+
+/// Frames one after the other.
+struct Gathered {
+    logspec: Vec<f32>,
+    logmel: Vec<f32>,
+}
+
+impl Gathered {
+    /// With room for those of `len` samples.
+    fn of(extractor: &FeatureExtractor, len: usize, contents: Contents) -> Self {
+        let frames = extractor.stft.frames(len);
+        let bins = if contents.logspec { extractor.stft.bins() } else { 0 };
+        Self {
+            logspec: Vec::with_capacity(frames * bins),
+            logmel: Vec::with_capacity(frames * extractor.filterbank.n_mels()),
+        }
+    }
+
+    fn taking(&mut self) -> impl FnMut(&[f32], &[f32]) -> Result<()> {
+        |logspec, logmel| {
+            self.logspec.extend_from_slice(logspec);
+            self.logmel.extend_from_slice(logmel);
+            Ok(())
+        }
+    }
+
+    fn matrices(self, extractor: &FeatureExtractor) -> (Array2<f32>, Array2<f32>) {
+        let matrix = |values: Vec<f32>, columns: usize| {
+            Array2::from_shape_vec((values.len() / columns, columns), values).expect("whole frames were given")
+        };
+        (matrix(self.logspec, extractor.stft.bins()), matrix(self.logmel, extractor.filterbank.n_mels()))
     }
 }
 
