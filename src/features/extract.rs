@@ -64,50 +64,31 @@ impl FeatureExtractor {
     /// # Errors
     /// As [`extract`](Self::extract); power beyond f32 is found in what is made.
     pub fn extract_contents(&self, waveform: &Waveform, contents: Contents) -> Result<Features> {
+        self.prepare(Cow::Borrowed(waveform))?.features(contents)
+    }
+
+    /// Brings `waveform` to the rate of the features and looks where it begins, where it ends and how loud it is.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it is empty or holds NaN or infinite samples.
+    pub fn prepare<'a>(&'a self, waveform: Cow<'a, Waveform>) -> Result<Prepared<'a>> {
         if waveform.samples.is_empty() {
             return Err(Error::Config("there are no samples to extract features from".into()));
         }
         if let Some(at) = waveform.samples.iter().position(|x| !x.is_finite()) {
             return Err(Error::Config(format!("sample {at} is {}", waveform.samples[at])));
         }
-        let (sound, kept, gain) = self.prepare(waveform)?;
-        let sound = &sound[kept.clone()];
-        let mut spectra = Gathered::of(self, sound.len(), contents);
-        self.each_frame_of(sound.chunks(PART).map(|part| Ok(part.to_vec())), gain, contents, spectra.taking())?;
-        let (logspec, logmel) = spectra.matrices(self);
-        let bands = BandSums::of(&logmel);
-        if !bands.finite || logspec.iter().any(|x| !x.is_finite()) {
-            return Err(Error::Config("the sound is too loud for f32 spectra: normalise it".into()));
-        }
-        let meta = FeatureMeta {
-            config: self.config.clone(),
-            source_rate: waveform.sample_rate,
-            source_samples: waveform.samples.len() as u64,
-            trim_start: kept.start as u64,
-            trim_end: kept.end as u64,
-            gain,
-            frames: logmel.nrows() as u64,
-            bands,
-            version: VERSION,
-        };
-        let mut previous = 0.0;
-        let mut au = Vec::with_capacity(if contents.au { sound.len() } else { 0 });
-        for part in sound.chunks(PART).take_while(|_| contents.au) {
-            au.extend(self.emphasised(part, gain, &mut previous).into_iter().map(|x| x as f32));
-        }
-        Ok(Features { au, logspec, logmel, meta })
-    }
-
-    /// The sound at its rate; what trimming leaves of it, and what that is to be divided by.
-    fn prepare<'a>(&self, waveform: &'a Waveform) -> Result<(Cow<'a, [f32]>, Range<usize>, f64)> {
-        let samples = if waveform.sample_rate == self.config.sample_rate {
-            Cow::Borrowed(&waveform.samples[..])
-        } else {
-            Cow::Owned(waveform.resample(self.config.sample_rate)?.samples)
+        let (source_rate, source_samples) = (waveform.sample_rate, waveform.samples.len() as u64);
+        let samples = match waveform {
+            other if source_rate != self.config.sample_rate => {
+                Cow::Owned(other.resample(self.config.sample_rate)?.samples)
+            }
+            Cow::Borrowed(waveform) => Cow::Borrowed(&waveform.samples[..]),
+            Cow::Owned(waveform) => Cow::Owned(waveform.samples),
         };
         let kept = self.config.trim_silence_db.map_or(0..samples.len(), |db| trim_silence(&samples, db));
         let gain = if self.config.normalize { peak(&samples[kept.clone()]) } else { 1.0 };
-        Ok((samples, kept, gain))
+        Ok(Prepared { extractor: self, samples, kept, gain, source_rate, source_samples })
     }
 
     /// The next part of a sound, divided by `gain` and emphasised; `previous` is the sample before it, divided, or 0.
@@ -179,43 +160,118 @@ impl FeatureExtractor {
 
     /// `[len]` -> `[frames, bins]`, or `[0, bins]` if left out, and `[frames, n_filterbank]`.
     pub(crate) fn log_spectra(&self, signal: &[f64], contents: Contents) -> (Array2<f32>, Array2<f32>) {
-        let mut spectra = Gathered::of(self, signal.len(), contents);
-        let frames = 0..self.stft.frames(signal.len());
-        self.each_frame(signal, frames, contents, spectra.taking()).expect("memory takes what it has room for");
-        spectra.matrices(self)
-    }
-}
-
-/// Frames one after the other.
-struct Gathered {
-    logspec: Vec<f32>,
-    logmel: Vec<f32>,
-}
-
-impl Gathered {
-    /// With room for those of `len` samples.
-    fn of(extractor: &FeatureExtractor, len: usize, contents: Contents) -> Self {
-        let frames = extractor.stft.frames(len);
-        let bins = if contents.logspec { extractor.stft.bins() } else { 0 };
-        Self {
-            logspec: Vec::with_capacity(frames * bins),
-            logmel: Vec::with_capacity(frames * extractor.filterbank.n_mels()),
-        }
-    }
-
-    fn taking(&mut self) -> impl FnMut(&[f32], &[f32]) -> Result<()> {
-        |logspec, logmel| {
-            self.logspec.extend_from_slice(logspec);
-            self.logmel.extend_from_slice(logmel);
+        let frames = self.stft.frames(signal.len());
+        let (rows, bins, mels) =
+            (if contents.logspec { frames } else { 0 }, self.stft.bins(), self.filterbank.n_mels());
+        let (mut logspec, mut logmel) = (Vec::with_capacity(rows * bins), Vec::with_capacity(frames * mels));
+        let gather = |spectrum: &[f32], bands: &[f32]| {
+            logspec.extend_from_slice(spectrum);
+            logmel.extend_from_slice(bands);
             Ok(())
-        }
+        };
+        self.each_frame(signal, 0..frames, contents, gather).expect("memory takes what it has room for");
+        let matrix = |shape, values| Array2::from_shape_vec(shape, values).expect("whole frames were given");
+        (matrix((rows, bins), logspec), matrix((frames, mels), logmel))
+    }
+}
+
+/// A recording at the rate of its features, of which spectra are made frame by frame.
+pub struct Prepared<'a> {
+    extractor: &'a FeatureExtractor,
+    samples: Cow<'a, [f32]>,
+    /// What trimming leaves.
+    kept: Range<usize>,
+    /// What that is divided by.
+    gain: f64,
+    source_rate: u32,
+    source_samples: u64,
+}
+
+impl Prepared<'_> {
+    /// Samples of what is analysed.
+    pub fn samples(&self) -> usize {
+        self.kept.len()
     }
 
-    fn matrices(self, extractor: &FeatureExtractor) -> (Array2<f32>, Array2<f32>) {
-        let matrix = |values: Vec<f32>, columns: usize| {
-            Array2::from_shape_vec((values.len() / columns, columns), values).expect("whole frames were given")
+    /// Values of its linear spectra.
+    pub fn bins(&self) -> usize {
+        self.extractor.stft.bins()
+    }
+
+    /// Its frames.
+    pub fn frames(&self) -> usize {
+        self.extractor.stft.frames(self.samples())
+    }
+
+    /// Everything, with empty arrays for what `contents` leaves out.
+    ///
+    /// # Errors
+    /// As [`spectra`](Self::spectra).
+    pub fn features(&self, contents: Contents) -> Result<Features> {
+        let mut au = Vec::with_capacity(if contents.au { self.samples() } else { 0 });
+        if contents.au {
+            self.each_part(|part| {
+                au.extend_from_slice(part);
+                Ok(())
+            })?;
+        }
+        let frames = if contents.logspec { self.frames() } else { 0 };
+        let mut logspec = Vec::with_capacity(frames * self.bins());
+        let (logmel, meta) = self.spectra(contents, |row| {
+            logspec.extend_from_slice(row);
+            Ok(())
+        })?;
+        let logspec = Array2::from_shape_vec((frames, self.bins()), logspec).expect("whole frames were given");
+        Ok(Features { au, logspec, logmel, meta })
+    }
+
+    /// Hands what is analysed to `give` part by part: trimmed, normalised, emphasised.
+    ///
+    /// # Errors
+    /// Those of `give`.
+    pub fn each_part(&self, mut give: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
+        let mut previous = 0.0;
+        for part in self.samples[self.kept.clone()].chunks(PART) {
+            let part = self.extractor.emphasised(part, self.gain, &mut previous);
+            give(&part.into_iter().map(|x| x as f32).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    /// Hands the linear log spectrum of each frame, `[bins]`, to `give`, nothing if `contents` leaves it out; gives the log-mel
+    /// spectrum, `[frames, n_filterbank]`, and the description.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if power is beyond f32, and those of `give`.
+    pub fn spectra(
+        &self,
+        contents: Contents,
+        mut give: impl FnMut(&[f32]) -> Result<()>,
+    ) -> Result<(Array2<f32>, FeatureMeta)> {
+        let Self { extractor, samples, kept, gain, source_rate, source_samples } = self;
+        let mels = extractor.filterbank.n_mels();
+        let mut logmel = Vec::with_capacity(self.frames() * mels);
+        let parts = samples[kept.clone()].chunks(PART).map(|part| Ok(part.to_vec()));
+        extractor.each_frame_of(parts, *gain, contents, |spectrum, bands| {
+            if spectrum.iter().chain(bands).any(|x| !x.is_finite()) {
+                return Err(Error::Config("the sound is too loud for f32 spectra: normalise it".into()));
+            }
+            logmel.extend_from_slice(bands);
+            give(spectrum)
+        })?;
+        let logmel = Array2::from_shape_vec((self.frames(), mels), logmel).expect("whole frames were given");
+        let meta = FeatureMeta {
+            config: extractor.config.clone(),
+            source_rate: *source_rate,
+            source_samples: *source_samples,
+            trim_start: kept.start as u64,
+            trim_end: kept.end as u64,
+            gain: *gain,
+            frames: logmel.nrows() as u64,
+            bands: BandSums::of(&logmel),
+            version: VERSION,
         };
-        (matrix(self.logspec, extractor.stft.bins()), matrix(self.logmel, extractor.filterbank.n_mels()))
+        Ok((logmel, meta))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What can be synthesised from: audio and feature files.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use ndarray::Array2;
@@ -63,10 +64,9 @@ pub fn stream_features(path: &Path, config: &FeatureConfig, of: &Path, linear: b
 }
 
 fn extracted(path: &Path, config: &FeatureConfig, contents: Contents) -> Result<Features> {
-    let waveform = Waveform::read(path)?;
-    FeatureExtractor::new(config.clone())?
-        .extract_contents(&waveform, contents)
-        .map_err(|error| Error::file(path, error))
+    let waveform = Cow::Owned(Waveform::read(path)?);
+    let extractor = FeatureExtractor::new(config.clone())?;
+    extractor.prepare(waveform).and_then(|sound| sound.features(contents)).map_err(|error| Error::file(path, error))
 }
 
 /// The configuration of a feature file, the default one for audio: what to use where no run says it.

@@ -1,12 +1,14 @@
 //! Sounds that are longer than memory would like: made part by part, equal to what is made at once, and nothing left behind.
 
 use std::fs;
+use std::io::Cursor;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ndarray::{Array2, concatenate, s};
+use ndarray::{Array2, ArrayView1, concatenate, s};
+use ndarray_npy::NpzWriter;
 use tempfile::TempDir;
 use vae_workshop::audio::Waveform;
 use vae_workshop::dsp::phase::{Phase, PhaseConfig};
@@ -83,6 +85,44 @@ fn frames_of_a_sound_that_is_analysed_part_by_part_are_those_of_the_whole() {
                 assert!(same && found.au.len() == samples);
             }
         }
+    }
+}
+
+#[test]
+fn a_feature_file_written_part_by_part_has_the_bytes_of_whole_arrays() {
+    let folder = TempDir::new().unwrap();
+    let [audio, target] = ["audio", "target"].map(|name| folder.path().join(name));
+    let recording = audio.join("train/a.wav");
+    fs::create_dir_all(recording.parent().unwrap()).unwrap();
+    // At another rate, with silence at both ends.
+    let mut sound = tones(200_000);
+    sound.samples[..9000].fill(0.0);
+    sound.sample_rate = 11_025;
+    sound.write(&recording).unwrap();
+    let config =
+        ["--sample-rate", "8000", "--n-fft", "64", "--hop-size", "16", "--n-filterbank", "8", "--f-max", "3800"];
+    let features = FeatureExtractor::new(small()).unwrap().extract(&Waveform::read(&recording).unwrap()).unwrap();
+    for (flags, contents) in [
+        (&[][..], Contents::ALL),
+        (&["--no-au"], Contents { au: false, ..Contents::ALL }),
+        (&["--only", "logmel"], Contents::LOGMEL),
+    ] {
+        let _ = fs::remove_dir_all(&target);
+        succeed("extract-features", &[&config[..], flags, &[text(&audio), text(&target)]].concat());
+        let found = fs::read(target.join("train/a.feat.npz")).unwrap();
+        let mut npz = NpzWriter::new(Cursor::new(Vec::new()));
+        if contents.au {
+            npz.add_array("au", &ArrayView1::from(&features.au)).unwrap();
+        }
+        if contents.logspec {
+            npz.add_array("logspec", &features.logspec).unwrap();
+        }
+        npz.add_array("logmel", &features.logmel).unwrap();
+        npz.add_array("meta", &ArrayView1::from(&serde_json::to_vec(&features.meta).unwrap())).unwrap();
+        assert!(found == npz.finish().unwrap().into_inner(), "{flags:?}");
+        let again = folder.path().join("again.feat.npz");
+        FeatureFile::write_contents(&again, &features, contents).unwrap();
+        assert!(found == fs::read(&again).unwrap(), "{flags:?}");
     }
 }
 
