@@ -33,15 +33,9 @@ pub(crate) fn create_parent(path: &Path) -> Result<()> {
 /// # Errors
 /// What `fill` returns, [`Error::File`] if `path` is a device, a pipe or a folder, or [`Error::Io`] if the file cannot be made, written or renamed.
 pub(crate) fn write_beside(path: &Path, fill: impl FnOnce(&mut Beside) -> Result<()>) -> Result<()> {
-    let target = match fs::symlink_metadata(path) {
-        Ok(_) => {
-            require_regular(path)?;
-            fs::canonicalize(path).map_err(Error::io(path))?
-        }
-        Err(_) => path.to_path_buf(),
-    };
+    let target = target(path)?;
     let path = target.as_path();
-    let partial = partial(path, std::process::id()).ok_or_else(|| Error::file(path, "is not the name of a file"))?;
+    let partial = partial_beside(path)?;
 
     let write = || {
         let file = File::create(&partial).map_err(Error::io(path))?;
@@ -56,6 +50,25 @@ pub(crate) fn write_beside(path: &Path, fill: impl FnOnce(&mut Beside) -> Result
         // The first error is the one to report; the partial file may not even have been made.
         let _ = fs::remove_file(&partial);
     })
+}
+
+/// The file that is meant by a path that can be written to: what a link leads to.
+fn target(path: &Path) -> Result<PathBuf> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => {
+            require_regular(path)?;
+            fs::canonicalize(path).map_err(Error::io(path))
+        }
+        Err(_) => Ok(path.to_path_buf()),
+    }
+}
+
+/// Where something can be kept while `path` is made, on the same disk.
+///
+/// # Errors
+/// [`Error::File`] if `path` is a device, a pipe or a folder, or no name of a file.
+pub(crate) fn partial_beside(path: &Path) -> Result<PathBuf> {
+    partial(&target(path)?, std::process::id()).ok_or_else(|| Error::file(path, "is not the name of a file"))
 }
 
 /// A file that is being written. The first error of the disk is kept and ends it: what is written from then on goes nowhere and

@@ -55,6 +55,7 @@ pub mod picture;
 pub mod random;
 pub mod report;
 pub mod run;
+mod spool;
 pub mod synth;
 pub mod train;
 mod walk;

@@ -34,6 +34,13 @@ impl Default for PictureConfig {
     }
 }
 
+impl PictureConfig {
+    /// How many neighbouring frames of a picture of so many become one column.
+    pub(crate) fn shrink(&self, frames: usize) -> usize {
+        frames.div_ceil(self.max_width.max(1)).max(1)
+    }
+}
+
 /// A PNG file in memory.
 pub(crate) struct Png {
     pub width: u32,
@@ -66,7 +73,7 @@ fn draw(spectrograms: &[ArrayView2<f32>], config: &PictureConfig) -> Picture {
     }
     let [low, high] = config.range.unwrap_or_else(|| percentiles(spectrograms));
     let frames = spectrograms.iter().map(|panel| panel.nrows()).max().expect("there is a spectrogram");
-    let shrink = frames.div_ceil(config.max_width.max(1));
+    let shrink = config.shrink(frames);
     let columns = frames.div_ceil(shrink);
     let stretch = config.min_width.div_ceil(columns).max(1);
     let width = columns * stretch;

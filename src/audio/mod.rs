@@ -10,6 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use self::compressed::Kind;
+pub use self::wav::WavParts;
+pub(crate) use self::wav::require_room;
 use crate::beside::require_regular;
 use crate::{Error, Result};
 
@@ -77,7 +79,15 @@ impl Waveform {
     /// # Errors
     /// [`Error::Io`] if the file cannot be written; [`Error::File`] if a sample is NaN or infinite.
     pub fn write(&self, path: &Path) -> Result<()> {
-        wav::write(self, path)
+        Waveform::write_parts(path, self.sample_rate, |file| file.append(&self.samples))
+    }
+
+    /// As [`write`](Self::write), of samples that `fill` appends part by part.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), and those of `fill`.
+    pub fn write_parts(path: &Path, rate: u32, fill: impl FnOnce(&mut WavParts) -> Result<()>) -> Result<()> {
+        wav::write(path, rate, fill)
     }
 
     /// The content of the file that [`write`](Self::write) writes.

@@ -13,7 +13,7 @@ use hound::{SampleFormat, WavSpec, WavWriter};
 
 use self::chunks::{Encoding, Layout};
 use super::{Limit, Waveform, mean};
-use crate::beside::write_beside;
+use crate::beside::{Beside, write_beside};
 use crate::{Error, Result};
 
 /// Bytes of samples read at once, about.
@@ -79,27 +79,80 @@ pub(super) fn to_bytes(waveform: &Waveform) -> Vec<u8> {
 }
 
 fn encode(waveform: &Waveform, file: impl Write + Seek) -> hound::Result<()> {
-    let (sample_rate, sample_format) = (waveform.sample_rate, SampleFormat::Int);
-    let mut writer = WavWriter::new(file, WavSpec { channels: 1, sample_rate, bits_per_sample: 16, sample_format })?;
+    let mut writer = WavWriter::new(file, spec(waveform.sample_rate))?;
     for &x in &waveform.samples {
-        writer.write_sample((x * 32768.0).round().clamp(-32768.0, 32767.0) as i16)?;
+        writer.write_sample(to_i16(x))?;
     }
     writer.finalize()
 }
 
-/// Writes 16-bit PCM.
-pub(super) fn write(waveform: &Waveform, path: &Path) -> Result<()> {
-    if let Some(at) = waveform.samples.iter().position(|x| !x.is_finite()) {
-        return Err(Error::file(path, format!("not written: sample {at} is {}", waveform.samples[at])));
+fn spec(sample_rate: u32) -> WavSpec {
+    WavSpec { channels: 1, sample_rate, bits_per_sample: 16, sample_format: SampleFormat::Int }
+}
+
+fn to_i16(x: f32) -> i16 {
+    (x * 32768.0).round().clamp(-32768.0, 32767.0) as i16
+}
+
+/// A file of 16-bit PCM that is being written.
+pub struct WavParts<'a> {
+    path: &'a Path,
+    writer: WavWriter<&'a mut Beside>,
+    samples: u64,
+    clipped: u64,
+    peak: f32,
+}
+
+impl WavParts<'_> {
+    /// Writes what comes next.
+    ///
+    /// # Errors
+    /// As [`Waveform::write`].
+    pub fn append(&mut self, samples: &[f32]) -> Result<()> {
+        require_room(self.path, self.samples + samples.len() as u64)?;
+        for &x in samples {
+            if !x.is_finite() {
+                return Err(Error::file(self.path, format!("not written: sample {} is {x}", self.samples)));
+            }
+            self.clipped += u64::from(x.abs() > 1.0);
+            self.peak = self.peak.max(x.abs());
+            self.writer.write_sample(to_i16(x)).map_err(failed(self.path))?;
+            self.samples += 1;
+        }
+        Ok(())
     }
-    let clipped = waveform.samples.iter().filter(|x| x.abs() > 1.0).count();
-    if clipped > 0 {
-        let peak = waveform.samples.iter().fold(0.0f32, |peak, x| peak.max(x.abs()));
-        tracing::warn!("{}: {clipped} samples beyond full scale are cut off (the peak is {peak:.3})", path.display());
-    }
-    let failed = |error| match error {
+}
+
+fn failed(path: &Path) -> impl Fn(hound::Error) -> Error {
+    move |error| match error {
         hound::Error::IoError(source) => Error::io(path)(source),
         other => Error::file(path, format!("not written: {other}")),
-    };
-    write_beside(path, |file| encode(waveform, file).map_err(failed))
+    }
+}
+
+/// Fails if a file cannot hold so many samples: it counts its bytes in 32 bits.
+///
+/// # Errors
+/// [`Error::File`] with the most that it can.
+pub(crate) fn require_room(path: &Path, samples: u64) -> Result<()> {
+    const MOST: u64 = (u32::MAX as u64 - 64) / 2;
+    match samples <= MOST {
+        true => Ok(()),
+        false => Err(Error::file(path, format!("not written: a .wav file holds up to {MOST} samples, not {samples}"))),
+    }
+}
+
+/// Writes 16-bit PCM, what `fill` appends.
+pub(super) fn write(path: &Path, sample_rate: u32, fill: impl FnOnce(&mut WavParts) -> Result<()>) -> Result<()> {
+    write_beside(path, |file| {
+        let writer = WavWriter::new(file, spec(sample_rate)).map_err(failed(path))?;
+        let mut parts = WavParts { path, writer, samples: 0, clipped: 0, peak: 0.0 };
+        fill(&mut parts)?;
+        let WavParts { writer, clipped, peak, .. } = parts;
+        if clipped > 0 {
+            let path = path.display();
+            tracing::warn!("{path}: {clipped} samples beyond full scale are cut off (the peak is {peak:.3})");
+        }
+        writer.finalize().map_err(failed(path))
+    })
 }

@@ -1,5 +1,6 @@
 //! Makes feature files of a folder of recordings.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ use vae_workshop::dsp::stft::PadMode;
 use vae_workshop::dsp::trim::is_silent;
 use vae_workshop::features::corpus::{Item, Plan, PlanOptions, SplitBy, key, plan};
 use vae_workshop::features::manifest::{Manifest, Outcome, Settings, Stamp};
-use vae_workshop::features::{Contents, FeatureConfig, FeatureExtractor, FeatureFile, Features, RatePreset};
+use vae_workshop::features::{Contents, FeatureConfig, FeatureExtractor, FeatureFile, Prepared, RatePreset};
 use vae_workshop::{Error, Result, cli};
 
 /// Longest name of a file on common systems, in bytes.
@@ -392,21 +393,25 @@ impl Run<'_> {
     fn convert(&self, item: &Item) -> std::result::Result<Done, Failure> {
         let stamp = Stamp::of(&item.input).map_err(Failure::Recording)?;
         self.remove_leftover(item).map_err(Failure::Target)?;
-        let (waveform, features) = self.features(item).map_err(|error| {
+        let failed = |error: Error| {
             let outcome = Outcome::Failed { error: error.to_string() };
             self.record(item, stamp, outcome).err().unwrap_or(Failure::Recording(error))
-        })?;
+        };
+        let (sound, duration) = self.prepare(item).map_err(failed)?;
         self.remove_elsewhere(item).map_err(Failure::Target)?;
         self.record(item, stamp, Outcome::Begun { process: std::process::id() })?;
-        self.write(item, &features).map_err(Failure::Target)?;
+        let frames = self.write(item, &sound).map_err(|error| match error {
+            // What is wrong with the samples is wrong with this file.
+            Error::Config(message) => failed(Error::file(&item.input, message)),
+            other => Failure::Target(other),
+        })?;
         let bytes = Stamp::of(&item.output).map_err(Failure::Target)?.size;
-        let (frames, duration) = (features.meta.frames, waveform.duration());
         let outcome = Outcome::Done { frames, seconds: duration.as_secs_f64(), bytes };
         self.record(item, stamp, outcome).map(|()| Done { frames, duration })
     }
 
-    /// Reads and extracts.
-    fn features(&self, item: &Item) -> Result<(Waveform, Features)> {
+    /// Reads, resamples and trims; and how long it was before.
+    fn prepare(&self, item: &Item) -> Result<(Prepared<'_>, Duration)> {
         let name = item.output.file_name().unwrap_or_default().len();
         if name > MAX_NAME {
             return Err(Error::file(
@@ -422,17 +427,17 @@ impl Run<'_> {
                 "is silent throughout: nothing is left after trimming (--no-trim keeps it)",
             ));
         }
-        // What is wrong with the samples is wrong with this file.
-        let features = self.extractor.extract_contents(&waveform, self.settings.contents);
-        let features = features.map_err(|e| Error::file(&item.input, e))?;
-        Ok((waveform, features))
+        let duration = waveform.duration();
+        let sound = self.extractor.prepare(Cow::Owned(waveform)).map_err(|e| Error::file(&item.input, e))?;
+        Ok((sound, duration))
     }
 
-    fn write(&self, item: &Item, features: &Features) -> Result<()> {
+    /// Writes the features, and says of how many frames they are.
+    fn write(&self, item: &Item, sound: &Prepared) -> Result<u64> {
         if let Some(folder) = item.output.parent() {
             std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
-        FeatureFile::write_contents(&item.output, features, self.settings.contents)
+        Ok(FeatureFile::write_prepared(&item.output, sound, self.settings.contents)?.frames)
     }
 
     /// A run that was killed left a part of this feature file under another name.

@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use ndarray::{Array2, ArrayView2};
 use vae_workshop::cli;
 use vae_workshop::cli::attribute::AttributeFlags;
 use vae_workshop::cli::latents::{EditFlags, InterpolateFlags, MorphFlags, require_latent};
 use vae_workshop::cli::synth::{Made, PathFlags, SoundFlags, Studio, VaeFlag, for_each};
 use vae_workshop::cli::train::DeviceFlags;
+use vae_workshop::features::Frames;
 use vae_workshop::run::Checkpoint;
 use vae_workshop::synth::{
-    Change, Codes, Edit, Item, Predictor, PriorConfig, Shape, VaeCodec, Vocoder, band_correlation, describe,
-    draw_beside, own_config, read_features, read_linear, render, require_ending,
+    Change, Codes, Edit, Item, Predictor, PriorConfig, Shape, Stream, VaeCodec, Vocoder, band_correlation, describe,
+    draw_beside, own_config, read_features, render, require_ending, stream_features,
 };
 use vae_workshop::{Error, Result};
 
@@ -187,9 +187,8 @@ fn reconstruct(vae: &VaeFlag, sound: &SoundFlags, paths: &PathFlags) -> Result<E
     for_each(&plan, |Item { input, output }| {
         let source = read_features(input, studio.codec.features(), studio.codec.path())?;
         let codes = studio.codec.encode(source.logmel.view(), source.meta.gain);
-        let Made { decoded, heard } = studio.make(&codes, &[source.logmel.view()], input, output)?;
-        report(output, &source.logmel, &[("decoded", decoded.view()), ("sound", heard.view())]);
-        Ok(())
+        let Made { decoded, heard } = studio.make(&codes, &[&source.logmel], input, output)?;
+        report(output, &source.logmel, &[("decoded", &decoded), ("sound", &*heard)])
     })
 }
 
@@ -204,18 +203,13 @@ fn vocode(sound: &SoundFlags, paths: &PathFlags) -> Result<ExitCode> {
             None if sound.is_exact() => &Vocoder::exact(&own_config(input)?, sound.config())?,
             None => &Vocoder::without_network(&own_config(input)?, sound.config())?,
         };
-        let (source, linear) = if sound.is_exact() {
-            read_linear(input, vocoder.features(), &sound.inverter).map(|(source, linear)| (source, Some(linear)))?
-        } else {
-            (read_features(input, vocoder.features(), &sound.inverter)?, None)
-        };
-        let spectrum = linear.as_ref().unwrap_or(&source.logmel);
-        let heard = render(vocoder, spectrum.view(), source.meta.gain, input, output)?;
+        let Stream { logmel, logspec, meta } =
+            stream_features(input, vocoder.features(), &sound.inverter, sound.is_exact())?;
+        let heard = render(vocoder, &**logspec.as_ref().unwrap_or(&logmel), meta.gain, input, output)?;
         if sound.png {
-            draw_beside(output, &[source.logmel.view(), heard.view()])?;
+            draw_beside(output, &[&*logmel, &heard])?;
         }
-        report(output, &source.logmel, &[("sound", heard.view())]);
-        Ok(())
+        report(output, &*logmel, &[("sound", &heard)])
     })
 }
 
@@ -258,7 +252,7 @@ fn traverse(vae: &VaeFlag, sound: &SoundFlags, latent: usize, values: &[f32], pa
         for (name, &value) in names.iter().zip(values) {
             let output = folder.join(name);
             Edit { latent, change: Change::Set(value) }.apply(&mut codes);
-            studio.make(&codes, &[source.logmel.view()], input, &output)?;
+            studio.make(&codes, &[&source.logmel], input, &output)?;
             cli::say(output.display());
         }
         Ok(())
@@ -307,8 +301,9 @@ fn export(run: &Path, output: &Path) -> Result<ExitCode> {
 }
 
 /// Says how much of the input's spectrogram is found again.
-fn report(output: &Path, input: &Array2<f32>, found: &[(&str, ArrayView2<f32>)]) {
-    let shares: Vec<String> =
-        found.iter().map(|(name, logmel)| format!("{name} {:.3}", band_correlation(input.view(), *logmel))).collect();
+fn report(output: &Path, input: &dyn Frames, found: &[(&str, &dyn Frames)]) -> Result<()> {
+    let share = |(name, logmel): &(&str, &dyn Frames)| Ok(format!("{name} {:.3}", band_correlation(input, *logmel)?));
+    let shares = found.iter().map(share).collect::<Result<Vec<String>>>()?;
     cli::say(format_args!("{}: log-mel correlation with the input: {}", output.display(), shares.join(", ")));
+    Ok(())
 }

@@ -56,7 +56,7 @@ impl AttributeFlags {
             let source = read_features(input, studio.codec.features(), studio.codec.path())?;
             let mut codes = studio.codec.encode(source.logmel.view(), source.meta.gain);
             codes.mean += &by;
-            studio.make(&codes, &[source.logmel.view()], input, output)?;
+            studio.make(&codes, &[&source.logmel], input, output)?;
             say(output.display());
             Ok(())
         })

@@ -69,7 +69,7 @@ impl EditFlags {
                 }
                 None => edit(&mut codes),
             }
-            studio.make(&codes, &[source.logmel.view()], input, output)?;
+            studio.make(&codes, &[&source.logmel], input, output)?;
             say(lines.join("\n")); // at once: other files are done beside it
             Ok(())
         })
@@ -177,7 +177,7 @@ impl InterpolateFlags {
             self.pair.open(&self.out_dir, Shape::Folder(names.clone()), self.overwrite)?;
         for (name, &part) in names.iter().zip(&parts) {
             let (codes, output) = (interpolate(&codes_a, &codes_b, part, self.pair.method), self.out_dir.join(name));
-            studio.make(&codes, &[a.logmel.view(), b.logmel.view()], &self.pair.a, &output)?;
+            studio.make(&codes, &[&a.logmel, &b.logmel], &self.pair.a, &output)?;
             say(output.display());
         }
         Ok(ExitCode::SUCCESS)
@@ -202,7 +202,7 @@ impl MorphFlags {
     pub fn run(&self) -> Result<ExitCode> {
         let (studio, [(a, codes_a), (b, codes_b)]) = self.pair.open(&self.output, Shape::File("wav"), true)?;
         let codes = morph(&codes_a, &codes_b, self.pair.method);
-        studio.make(&codes, &[a.logmel.view(), b.logmel.view()], &self.pair.a, &self.output)?;
+        studio.make(&codes, &[&a.logmel, &b.logmel], &self.pair.a, &self.output)?;
         say(self.output.display());
         Ok(ExitCode::SUCCESS)
     }

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use ndarray::{Array2, ArrayView2};
+use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::train::DeviceFlags;
 use super::{complain, require_within, status};
 use crate::audio::Waveform;
 use crate::dsp::phase::{Phase, PhaseConfig};
+use crate::features::Frames;
 use crate::synth::{Codes, Item, Outputs, Plan, Shape, VaeCodec, Vocoder, VocoderConfig, draw_beside, plan, render};
 use crate::{Error, Result};
 
@@ -147,7 +148,7 @@ pub struct Made {
     /// By the VAE.
     pub decoded: Array2<f32>,
     /// Of what sounds.
-    pub heard: Array2<f32>,
+    pub heard: Box<dyn Frames>,
 }
 
 impl Studio {
@@ -173,13 +174,13 @@ impl Studio {
     ///
     /// # Errors
     /// If the codes are of another model or have no sound, or a file cannot be written.
-    pub fn make(&self, codes: &Codes, above: &[ArrayView2<f32>], source: &Path, output: &Path) -> Result<Made> {
+    pub fn make(&self, codes: &Codes, above: &[&dyn Frames], source: &Path, output: &Path) -> Result<Made> {
         let decoded = self.codec.decode(codes).map_err(|error| Error::file(source, error))?;
-        let heard = render(&self.vocoder, decoded.view(), codes.meta.gain, source, output)?;
+        let heard = render(&self.vocoder, &decoded, codes.meta.gain, source, output)?;
         if self.png {
-            draw_beside(output, &[above, &[decoded.view(), heard.view()]].concat())?;
+            draw_beside(output, &[above, &[&decoded, &heard]].concat())?;
         }
-        Ok(Made { decoded, heard })
+        Ok(Made { decoded, heard: Box::new(heard) })
     }
 }
 

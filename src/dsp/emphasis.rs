@@ -6,25 +6,33 @@ use crate::dsp::Real;
 ///
 /// The result is not scaled again: from |x| <= 1 it reaches 1 + `coefficient`.
 pub fn pre_emphasis<T: Real>(mut signal: Vec<T>, coefficient: f64) -> Vec<T> {
-    let mut previous = 0.0;
-    for sample in &mut signal {
-        let x: f64 = (*sample).into();
-        *sample = T::of(x - coefficient * previous);
-        previous = x;
-    }
+    pre_emphasis_on(&mut signal, coefficient, &mut 0.0);
     signal
+}
+
+/// [`pre_emphasis`] of the next part of a signal, in place; `previous` is the sample before it, 0 in the beginning.
+pub fn pre_emphasis_on<T: Real>(part: &mut [T], coefficient: f64, previous: &mut f64) {
+    for sample in part {
+        let x: f64 = (*sample).into();
+        *sample = T::of(x - coefficient * *previous);
+        *previous = x;
+    }
 }
 
 /// `y[n] = x[n] + coefficient y[n - 1]`: undoes [`pre_emphasis`].
 ///
 /// The recursion runs in f64 whatever `T` is, so that rounding does not feed on itself.
 pub fn de_emphasis<T: Real>(mut signal: Vec<T>, coefficient: f64) -> Vec<T> {
-    let mut previous = 0.0;
-    for sample in &mut signal {
-        previous = Into::<f64>::into(*sample) + coefficient * previous;
-        *sample = T::of(previous);
-    }
+    de_emphasis_on(&mut signal, coefficient, &mut 0.0);
     signal
+}
+
+/// [`de_emphasis`] of the next part of a signal, in place; `previous` is what came out last, 0 in the beginning.
+pub fn de_emphasis_on<T: Real>(part: &mut [T], coefficient: f64, previous: &mut f64) {
+    for sample in part {
+        *previous = Into::<f64>::into(*sample) + coefficient * *previous;
+        *sample = T::of(*previous);
+    }
 }
 
 #[cfg(test)]

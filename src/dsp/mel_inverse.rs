@@ -15,6 +15,7 @@ use super::griffin_lim::alternate;
 use super::mel::MelFilterbank;
 use super::phase::{PhaseConfig, in_blocks, start};
 use super::stft::Stft;
+use crate::Result;
 
 /// Updates after which more change little: the mel error has fallen to a few hundredths of a dB.
 pub const ITERATIONS: usize = 30;
@@ -197,39 +198,44 @@ impl WithSimd for Updates<'_> {
 /// best start.
 ///
 /// # Shapes
-/// `mel` (power, not its logarithm) `[frames, n_mels]`, `magnitude(range)` (not power) `[range.len(), bins]` ->
-/// `[hop * (frames - 1)]`; one frame gives no samples. What is not finite counts as zero. Long signals are made in blocks, as
-/// by [`reconstruct`](super::phase::reconstruct).
+/// `spectra(range)` gives `mel` (power, not its logarithm) `[range.len(), n_mels]` and `magnitude` (not power)
+/// `[range.len(), bins]` -> parts of `[hop * (frames - 1)]`; one frame gives no samples. What is not finite counts as zero. Long
+/// signals are made in blocks, as by [`reconstruct_ranges`](super::phase::reconstruct_ranges).
+///
+/// # Errors
+/// Those of `spectra` and `give`.
 ///
 /// # Panics
-/// If `mel` has another number of bands than `inverse`, or `magnitude` gives another shape.
+/// If `mel` has another number of bands than `inverse`, or one of the two has another shape than it should.
 pub fn joint_reconstruct(
-    mel: ArrayView2<f32>,
-    mut magnitude: impl FnMut(Range<usize>) -> Array2<f32>,
+    frames: usize,
+    mut spectra: impl FnMut(Range<usize>) -> Result<(Array2<f32>, Array2<f32>)>,
     inverse: &MelInverse,
     stft: &Stft<f32>,
     config: &PhaseConfig,
-) -> Vec<f32> {
-    assert_eq!(mel.ncols(), inverse.bands.len(), "mel spectra of {} bands", mel.ncols());
-    in_blocks(mel.nrows(), stft, |range, known| {
-        let (mel, magnitude) = (mel.slice(s![range.clone(), ..]), magnitude(range.clone()));
+    give: impl FnMut(&[f32]) -> Result<()>,
+) -> Result<()> {
+    let solve = |range: Range<usize>, known: ArrayView2<Complex<f32>>| {
+        let (mel, magnitude) = spectra(range.clone())?;
+        assert_eq!(mel.dim(), (range.len(), inverse.bands.len()), "mel spectra of other frames or bands");
         assert_eq!(magnitude.dim(), (range.len(), inverse.bins), "magnitudes of other frames or bins");
-        joint_block(mel, magnitude.view(), known, range.start, inverse, stft, config)
-    })
+        Ok(joint_block(mel, magnitude, known, range.start, inverse, stft, config))
+    };
+    in_blocks(frames, stft, solve, give)
 }
 
 /// [`joint_reconstruct`] of one block, whose first frame is `first` of all and whose first spectra are `known`.
 fn joint_block(
-    mel: ArrayView2<f32>,
-    magnitude: ArrayView2<f32>,
+    mel: Array2<f32>,
+    magnitude: Array2<f32>,
     known: ArrayView2<Complex<f32>>,
     first: usize,
     inverse: &MelInverse,
     stft: &Stft<f32>,
     config: &PhaseConfig,
 ) -> Vec<f32> {
-    let finite = |value: &f32| if value.is_finite() { value.max(0.0) } else { 0.0 };
-    let (mel, magnitude) = (mel.map(finite), magnitude.map(finite));
+    let finite = |value: f32| if value.is_finite() { value.max(0.0) } else { 0.0 };
+    let (mel, magnitude) = (mel.mapv(finite), magnitude.mapv_into(finite));
     let mut spectrum = start(magnitude.view(), known, stft, config, first);
     Zip::from(&mut spectrum).and(&magnitude).for_each(|bin, &magnitude| *bin *= magnitude / bin.norm().max(NO_PHASE));
 

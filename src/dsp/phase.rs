@@ -12,7 +12,7 @@ use realfft::num_complex::Complex;
 use super::griffin_lim::{FAST_MOMENTUM, griffin_lim};
 use super::pghi::pghi;
 use super::stft::Stft;
-use crate::random;
+use crate::{Result, random};
 
 /// A way to find phases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl fmt::Display for Phase {
 impl FromStr for Phase {
     type Err = String;
 
-    fn from_str(name: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
         Phase::ALL.into_iter().find(|phase| phase.name() == name).ok_or_else(|| {
             format!("no phase recipe is called {name}; there are {}", Phase::ALL.map(Phase::name).join(", "))
         })
@@ -97,29 +97,41 @@ pub struct PhaseConfig {
 /// # Panics
 /// If `bins` is not the transform's.
 pub fn reconstruct(magnitude: ArrayView2<f32>, stft: &Stft<f32>, config: &PhaseConfig) -> Vec<f32> {
-    reconstruct_ranges(magnitude.nrows(), |range| magnitude.slice(s![range, ..]).to_owned(), stft, config)
+    let mut signal = Vec::with_capacity(stft.inverse_len(magnitude.nrows()));
+    let slice = |range| Ok(magnitude.slice(s![range, ..]).to_owned());
+    let append = |part: &[f32]| {
+        signal.extend_from_slice(part);
+        Ok(())
+    };
+    reconstruct_ranges(magnitude.nrows(), slice, stft, config, append).expect("neither of the two fails");
+    signal
 }
 
-/// As [`reconstruct`], of magnitudes that are made when they are needed: a range of frames of `frames` at a time, ranges that
-/// overlap a little. A long signal takes little more memory than its samples.
+/// As [`reconstruct`], in bounded memory: `magnitude` is asked for a range of frames of `frames` at a time, ranges that
+/// overlap a little, and `give` is handed the signal part by part.
 ///
 /// # Shapes
-/// `magnitude(range)` `[range.len(), bins]` -> `[hop * (frames - 1)]`
+/// `magnitude(range)` `[range.len(), bins]` -> parts of `[hop * (frames - 1)]`
+///
+/// # Errors
+/// Those of `magnitude` and `give`.
 ///
 /// # Panics
 /// If `bins` is not the transform's.
 pub fn reconstruct_ranges(
     frames: usize,
-    mut magnitude: impl FnMut(Range<usize>) -> Array2<f32>,
+    mut magnitude: impl FnMut(Range<usize>) -> Result<Array2<f32>>,
     stft: &Stft<f32>,
     config: &PhaseConfig,
-) -> Vec<f32> {
-    in_blocks(frames, stft, |range, known| {
+    give: impl FnMut(&[f32]) -> Result<()>,
+) -> Result<()> {
+    let solve = |range: Range<usize>, known: ArrayView2<Complex<f32>>| {
         let magnitude =
-            magnitude(range.clone()).mapv_into(|value| if value.is_finite() { value.max(0.0) } else { 0.0 });
+            magnitude(range.clone())?.mapv_into(|value| if value.is_finite() { value.max(0.0) } else { 0.0 });
         let start = start(magnitude.view(), known, stft, config, range.start);
-        griffin_lim(magnitude.view(), start, known, stft, config.iterations, config.momentum)
-    })
+        Ok(griffin_lim(magnitude.view(), start, known, stft, config.iterations, config.momentum))
+    };
+    in_blocks(frames, stft, solve, give)
 }
 
 /// Frames of a block: 30 s of speech, some 60 MB of spectra.
@@ -129,34 +141,36 @@ const BLOCK: usize = 3000;
 const OVERLAP: usize = 64;
 
 /// A long signal made in blocks of bounded memory, without a seam: `solve` is given a block's frames and the spectrum of its
-/// first ones, which an earlier block has made (none for the first block), and gives the block's signal.
+/// first ones, which an earlier block has made (none for the first block), and gives the block's signal. `give` is handed
+/// what no later block changes.
 pub(super) fn in_blocks(
     frames: usize,
     stft: &Stft<f32>,
-    mut solve: impl FnMut(Range<usize>, ArrayView2<Complex<f32>>) -> Vec<f32>,
-) -> Vec<f32> {
+    mut solve: impl FnMut(Range<usize>, ArrayView2<Complex<f32>>) -> Result<Vec<f32>>,
+    mut give: impl FnMut(&[f32]) -> Result<()>,
+) -> Result<()> {
     let hop = stft.hop();
-    let mut signal: Vec<f32> = Vec::with_capacity(stft.inverse_len(frames));
+    // The last samples before a block, as the block before it has them.
+    let mut tail: Vec<f32> = Vec::new();
     let mut known = Array2::zeros((0, stft.bins()));
     let mut first = 0;
     loop {
         // What is left over is not worth a block of its own.
         let last = if frames < first + BLOCK + BLOCK / 2 { frames } else { first + BLOCK };
         let range = first - known.nrows()..(last + OVERLAP).min(frames);
-        let block = solve(range.clone(), known.view());
+        let mut block = solve(range.clone(), known.view())?;
         // Both blocks know the last frames before this one; from one to the other along a line.
-        let kept = signal.len() - range.start * hop;
-        let fade = kept.min(OVERLAP / 2 * hop);
-        for (step, (sample, &other)) in
-            signal[range.start * hop + kept - fade..].iter_mut().zip(&block[kept - fade..]).enumerate()
-        {
-            *sample += (other - *sample) * step as f32 / fade as f32;
+        let begin = (first - range.start) * hop - tail.len();
+        for (step, (sample, before)) in block[begin..].iter_mut().zip(&tail).enumerate() {
+            *sample = before + (*sample - before) * step as f32 / tail.len() as f32;
         }
-        let end = if last == frames { block.len() } else { (last - range.start) * hop };
-        signal.extend_from_slice(&block[kept..end]);
         if last == frames {
-            return signal;
+            return give(&block[begin..]);
         }
+        let end = (last - range.start) * hop;
+        let sure = end - OVERLAP / 2 * hop;
+        give(&block[begin..sure])?;
+        tail = block[sure..end].to_vec();
         // Of the whole block, for what comes after the frames is in their windows.
         let spectrum = stft.forward(&block[(last - OVERLAP - range.start) * hop..]);
         known = spectrum.slice_move(s![..OVERLAP, ..]);

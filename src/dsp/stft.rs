@@ -4,6 +4,7 @@
 //! Transforms are not scaled: `power` is |X|², neither divided by the window's energy nor by the transform's length.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -159,8 +160,22 @@ impl<T: Real> Stft<T> {
     /// # Panics
     /// If `scratch` was made by a transform of another length.
     pub fn for_each_frame(&self, signal: &[T], scratch: &mut Scratch<T>, mut visit: impl FnMut(usize, &[Complex<T>])) {
+        self.for_frames(signal, 0..self.frames(signal.len()), scratch, &mut visit);
+    }
+
+    /// [`for_each_frame`](Self::for_each_frame) of some frames.
+    ///
+    /// # Panics
+    /// If `scratch` was made by a transform of another length.
+    pub(crate) fn for_frames(
+        &self,
+        signal: &[T],
+        frames: Range<usize>,
+        scratch: &mut Scratch<T>,
+        mut visit: impl FnMut(usize, &[Complex<T>]),
+    ) {
         assert_eq!(scratch.frame.len(), self.n_fft, "scratch belongs to another transform");
-        for t in 0..self.frames(signal.len()) {
+        for t in frames {
             self.cut_frame(signal, t, &mut scratch.frame);
             self.to_spectrum
                 .process_with_scratch(&mut scratch.frame, &mut scratch.spectrum, &mut scratch.forward)

@@ -1,12 +1,13 @@
 //! The `.feat.npz` file: arrays that `numpy.load` reads, and a description of how they were made.
 
+use std::io::{Seek, Write};
 use std::path::Path;
 
-use ndarray::{Array2, ArrayView1, ShapeBuilder};
-use ndarray_npy::NpzWriter;
+use ndarray::{Array2, ShapeBuilder};
 
 use super::npy::{Kind, Npz, RawArray};
-use super::{Contents, FeatureConfig, FeatureMeta, Features, VERSION};
+use super::npz_parts::NpzParts;
+use super::{Contents, FeatureConfig, FeatureMeta, Features, Prepared, VERSION};
 use crate::beside::write_beside;
 use crate::{Error, Result};
 
@@ -44,23 +45,41 @@ impl FeatureFile {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_contents(path: &Path, features: &Features, contents: Contents) -> Result<()> {
-        let meta = serde_json::to_vec(&features.meta).map_err(|e| Error::file(path, format!("not written: {e}")))?;
         write_beside(path, |file| {
-            let mut npz = NpzWriter::new(file);
-            let mut write = || {
-                if contents.au {
-                    npz.add_array("au", &ArrayView1::from(&features.au))?;
-                }
-                if contents.logspec {
-                    npz.add_array("logspec", &features.logspec)?;
-                }
-                npz.add_array("logmel", &features.logmel)?;
-                npz.add_array("meta", &ArrayView1::from(&meta))
-            };
-            write()
-                .and_then(|()| npz.finish().map(drop))
-                .map_err(|e| Error::Io { path: path.to_path_buf(), source: std::io::Error::other(e) })
+            let mut npz = NpzParts::new(file, path);
+            if contents.au {
+                npz.begin("au", "<f4", &[features.au.len()])?;
+                npz.floats(&features.au)?;
+            }
+            if contents.logspec {
+                matrix_into(&mut npz, "logspec", &features.logspec)?;
+            }
+            end(npz, path, &features.logmel, &features.meta)
         })
+    }
+
+    /// Writes the features of a recording while they are made, and gives their description. Of what grows with its length, only
+    /// the samples and the log-mel spectrum are held in memory.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); [`Error::Config`] if its power is beyond f32.
+    pub fn write_prepared(path: &Path, sound: &Prepared, contents: Contents) -> Result<FeatureMeta> {
+        let mut made = None;
+        write_beside(path, |file| {
+            let mut npz = NpzParts::new(file, path);
+            if contents.au {
+                npz.begin("au", "<f4", &[sound.samples()])?;
+                sound.each_part(|part| npz.floats(part))?;
+            }
+            if contents.logspec {
+                npz.begin("logspec", "<f4", &[sound.frames(), sound.bins()])?;
+            }
+            let (logmel, meta) = sound.spectra(contents, |row| npz.floats(row))?;
+            end(npz, path, &logmel, &meta)?;
+            made = Some(meta);
+            Ok(())
+        })?;
+        Ok(made.expect("it was written"))
     }
 
     /// Everything in the file.
@@ -122,6 +141,23 @@ impl FeatureFile {
         let logmel = matrix(&mut npz, path, "logmel", meta.frames, meta.config.n_filterbank)?;
         Ok((logmel, meta))
     }
+}
+
+/// What every feature file ends with.
+fn end<W: Write + Seek>(mut npz: NpzParts<W>, path: &Path, logmel: &Array2<f32>, meta: &FeatureMeta) -> Result<()> {
+    let meta = serde_json::to_vec(meta).map_err(|e| Error::file(path, format!("not written: {e}")))?;
+    matrix_into(&mut npz, "logmel", logmel)?;
+    npz.begin("meta", "|u1", &[meta.len()])?;
+    npz.bytes(&meta)?;
+    npz.finish()
+}
+
+fn matrix_into<W: Write + Seek>(npz: &mut NpzParts<W>, name: &str, matrix: &Array2<f32>) -> Result<()> {
+    npz.begin(name, "<f4", matrix.shape())?;
+    matrix.rows().into_iter().try_for_each(|row| match row.to_slice() {
+        Some(row) => npz.floats(row),
+        None => npz.floats(&row.to_vec()),
+    })
 }
 
 fn meta(npz: &mut Npz, path: &Path, known: Option<&FeatureConfig>) -> Result<FeatureMeta> {

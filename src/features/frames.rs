@@ -1,4 +1,4 @@
-//! Some frames of a feature file's spectra, read where they lie in it.
+//! Some frames of a spectrogram: of an array, or of a feature file's spectra, read where they lie in it.
 //!
 //! [`FeatureFile`](super::FeatureFile) reads whole arrays, and the archive's checksums with them; this is for files that do not
 //! all fit into memory. Of a file that another program packed or wrote in columns the whole array is read each time.
@@ -8,7 +8,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array2, s};
+use ndarray::{Array2, ArrayBase, Data, Ix2, s};
 
 use super::file::{KIND, finite, matrix, require_shape};
 use super::npy::{Npz, Stamp};
@@ -37,6 +37,53 @@ impl Spectrum {
             Self::Logmel => config.n_filterbank,
             Self::Logspec => config.bins(),
         }
+    }
+}
+
+/// A spectrogram whose frames are read when they are needed.
+pub trait Frames {
+    /// How many there are.
+    fn frames(&self) -> usize;
+
+    /// Some of them: `[range.len(), columns]`.
+    ///
+    /// # Errors
+    /// If they are in a file that cannot be read.
+    fn read(&self, range: Range<usize>) -> Result<Array2<f32>>;
+}
+
+impl<S: Data<Elem = f32>> Frames for ArrayBase<S, Ix2> {
+    fn frames(&self) -> usize {
+        self.nrows()
+    }
+
+    fn read(&self, range: Range<usize>) -> Result<Array2<f32>> {
+        Ok(self.slice(s![range, ..]).to_owned())
+    }
+}
+
+/// One spectrum of a feature file.
+///
+/// # Errors
+/// As [`FrameReader::open`], and if the spectrum is damaged or holds values that are not finite: all of it is looked at once.
+pub fn open_frames(path: &Path, meta: &FeatureMeta, spectrum: Spectrum) -> Result<Box<dyn Frames>> {
+    let reader = FrameReader::open(path, meta, &[spectrum])?;
+    if reader.is_plain() {
+        reader.verify()?;
+        return Ok(Box::new(reader));
+    }
+    let whole = reader.read_whole()?.pop().expect("one spectrum was asked for");
+    Ok(Box::new(whole))
+}
+
+impl Frames for FrameReader {
+    fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Of the first of its spectra.
+    fn read(&self, range: Range<usize>) -> Result<Array2<f32>> {
+        Ok(FrameReader::read(self, range)?.swap_remove(0))
     }
 }
 
@@ -122,6 +169,24 @@ impl FrameReader {
         let frames = self.frames as u64;
         let read = |place: &Place| matrix(&mut npz, &self.path, place.spectrum.name(), frames, place.columns);
         self.places.iter().map(read).collect()
+    }
+
+    /// Reads everything once, without keeping it.
+    ///
+    /// # Errors
+    /// As [`read_whole`](Self::read_whole).
+    pub fn verify(&self) -> Result<()> {
+        let mut npz = Npz::open(&self.path, KIND)?;
+        self.require_unchanged(npz.stamp())?;
+        for place in &self.places {
+            let (name, mut before) = (place.spectrum.name(), 0);
+            npz.each_float(name, |values| {
+                finite(&self.path, name, values, before)?;
+                before += values.len();
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Samples of what was analysed.

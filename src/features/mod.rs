@@ -7,12 +7,13 @@ mod file;
 mod frames;
 pub mod manifest;
 pub(crate) mod npy;
+mod npz_parts;
 
 pub use config::{FeatureConfig, RatePreset};
-pub use extract::FeatureExtractor;
+pub use extract::{FeatureExtractor, Prepared};
 pub(crate) use file::is_gain;
 pub use file::{FEATURE_SUFFIX, FeatureFile, is_features};
-pub use frames::{FrameReader, Spectrum};
+pub use frames::{FrameReader, Frames, Spectrum, open_frames};
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};

@@ -134,33 +134,66 @@ impl Npz {
         Ok(plain.then(|| source.data_start() + source.size() - there))
     }
 
+    /// Hands the values of the f32 array `name` to `give` in parts, in the order in which they lie in the file; once all have been
+    /// there, the archive's checksum is known to be right.
+    pub fn each_float(&mut self, name: &str, mut give: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
+        let mut values = Vec::new();
+        self.visit::<4>(name, &["<f4"], |bytes, _| {
+            values.clear();
+            values.extend(bytes.iter().map(|&bytes| f32::from_le_bytes(bytes)));
+            give(&values)
+        })
+        .map(drop)
+    }
+
     fn array<T, const N: usize>(
         &mut self,
         name: &str,
         types: &[&str],
         decode: impl Fn([u8; N]) -> T,
     ) -> Result<RawArray<T>> {
-        let (path, file_len) = (self.path.clone(), self.stamp.len);
+        let mut values = Vec::new();
+        let file_len = self.stamp.len;
+        let header = self.visit::<N>(name, types, |bytes, there| {
+            // A deflated array may yet prove shorter than its directory entry says: it grows as the bytes arrive.
+            if values.is_empty() {
+                values.reserve_exact(there.min(file_len) as usize / N);
+            }
+            values.extend(bytes.iter().map(|&bytes| decode(bytes)));
+            Ok(())
+        })?;
+        Ok(RawArray { shape: header.shape, fortran_order: header.fortran_order, values })
+    }
+
+    /// Hands the values of the array `name`, of `N` bytes each, to `give` in parts, with the bytes that they should be altogether.
+    fn visit<const N: usize>(
+        &mut self,
+        name: &str,
+        types: &[&str],
+        mut give: impl FnMut(&[[u8; N]], u64) -> Result<()>,
+    ) -> Result<Header> {
+        let path = self.path.clone();
         let damaged = |what: &dyn std::fmt::Display| Error::file(&path, format!("array {name}: {what}"));
         let Entry { mut source, header, there } = self.entry::<N>(name, types)?;
-        // A deflated array may yet prove shorter than its directory entry says: it grows as the bytes arrive.
-        let mut values = Vec::with_capacity((there.min(file_len) as usize) / N);
         let mut buffer = vec![0; 1 << 16];
+        let mut read = 0;
         loop {
             // Reading on to the end makes the archive's checksum be verified.
             let filled = fill(&mut source, &mut buffer).map_err(|e| damaged(&e))?;
-            values.extend(buffer[..filled].as_chunks::<N>().0.iter().map(|&bytes| decode(bytes)));
-            if values.len() * N > there as usize {
+            let values = buffer[..filled].as_chunks::<N>().0;
+            read += values.len() * N;
+            if read > there as usize {
                 return Err(damaged(&"is longer than its shape"));
             }
+            give(values, there)?;
             if filled < buffer.len() {
                 break;
             }
         }
-        if values.len() * N != there as usize {
+        if read != there as usize {
             return Err(damaged(&"is truncated"));
         }
-        Ok(RawArray { shape: header.shape, fortran_order: header.fortran_order, values })
+        Ok(header)
     }
 
     /// Opens the array `name` of values of `N` bytes and one of `types`, up to the first of its values.

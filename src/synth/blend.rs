@@ -2,7 +2,11 @@
 
 use std::f32::consts::PI;
 
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2, Axis};
+
+use super::render::{SOME_FRAMES, for_some_frames};
+use crate::Result;
+use crate::features::Frames;
 
 /// Cross-fades segments that begin every `hop` frames, one at a time.
 ///
@@ -53,21 +57,28 @@ impl CrossFade {
 ///
 /// # Shapes
 /// `[frames, bands]` each; the frames that one has more are left out.
-pub fn band_correlation(one: ArrayView2<f32>, other: ArrayView2<f32>) -> f64 {
-    let frames = one.nrows().min(other.nrows());
-    let (mut product, mut square_one, mut square_other) = (0.0, 0.0, 0.0);
-    for (a, b) in one.columns().into_iter().zip(other.columns()) {
-        let mean =
-            |x: ndarray::ArrayView1<f32>| x.iter().take(frames).map(|&v| f64::from(v)).sum::<f64>() / frames as f64;
-        let (mean_a, mean_b) = (mean(a), mean(b));
-        for (&a, &b) in a.iter().zip(b).take(frames) {
-            let (a, b) = (f64::from(a) - mean_a, f64::from(b) - mean_b);
-            product += a * b;
-            square_one += a * a;
-            square_other += b * b;
+///
+/// # Errors
+/// If one cannot be read.
+pub fn band_correlation(one: &dyn Frames, other: &dyn Frames) -> Result<f64> {
+    let frames = one.frames().min(other.frames()) as f64;
+    let both = [one, other];
+    let mut sums = [Array1::zeros(0), Array1::zeros(0)];
+    for_some_frames(&both, SOME_FRAMES, |parts| {
+        for (sum, part) in sums.iter_mut().zip(parts) {
+            let found = part.mapv(f64::from).sum_axis(Axis(0));
+            *sum = if sum.is_empty() { found } else { &*sum + &found };
         }
-    }
-    if product == 0.0 { 0.0 } else { product / (square_one * square_other).sqrt() }
+    })?;
+    let means = sums.map(|sum| sum / frames);
+    let (mut product, mut squares) = (0.0, [0.0; 2]);
+    for_some_frames(&both, SOME_FRAMES, |parts| {
+        let [a, b] = [0, 1].map(|which| parts[which].mapv(f64::from) - &means[which]);
+        product += (&a * &b).sum();
+        squares[0] += (&a * &a).sum();
+        squares[1] += (&b * &b).sum();
+    })?;
+    Ok(if product == 0.0 { 0.0 } else { product / (squares[0] * squares[1]).sqrt() })
 }
 
 #[cfg(test)]
@@ -108,8 +119,8 @@ mod tests {
     fn correlation_is_one_for_equal_shapes_and_ignores_band_means() {
         let one = Array2::from_shape_fn((50, 3), |(t, band)| (t as f32 * 0.3 + band as f32).sin());
         let shifted = &one * 2.0 + &Array2::from_shape_fn((50, 3), |(_, band)| band as f32 * 10.0);
-        assert!((band_correlation(one.view(), shifted.view()) - 1.0).abs() < 1e-6);
-        assert!((band_correlation(one.view(), (&one * -1.0).view()) + 1.0).abs() < 1e-6);
-        assert_eq!(band_correlation(one.view(), Array2::zeros((50, 3)).view()), 0.0);
+        assert!((band_correlation(&one, &shifted).unwrap() - 1.0).abs() < 1e-6);
+        assert!((band_correlation(&one, &(&one * -1.0)).unwrap() + 1.0).abs() < 1e-6);
+        assert_eq!(band_correlation(&one, &Array2::zeros((50, 3))).unwrap(), 0.0);
     }
 }

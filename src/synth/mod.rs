@@ -29,7 +29,7 @@ pub use codec::VaeCodec;
 pub use codes::{Codes, CodesMeta};
 pub use describe::describe;
 pub use edit::{Change, Edit};
-pub use input::{Source, own_config, read_features, read_linear};
+pub use input::{Source, Stream, own_config, read_features, stream_features};
 pub use mix::{Method, interpolate, morph};
 pub use named::{EVIDENT, Meanings, Name, Quality, Slope};
 pub use plan::{Item, Outputs, Plan, Shape, plan, plan_together, require_ending};

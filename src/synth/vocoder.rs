@@ -8,11 +8,11 @@ use ndarray::{Array2, ArrayView2, s};
 
 use crate::audio::Waveform;
 use crate::data::{LinearEstimate, Standardizer, require_same};
-use crate::dsp::emphasis::de_emphasis;
+use crate::dsp::emphasis::de_emphasis_on;
 use crate::dsp::mel_inverse::joint_reconstruct;
 use crate::dsp::phase::{Phase, PhaseConfig, reconstruct_ranges};
 use crate::dsp::stft::Stft;
-use crate::features::FeatureConfig;
+use crate::features::{FeatureConfig, Frames};
 use crate::models::Cbhg;
 use crate::nn::Lengths;
 use crate::run::{Checkpoint, InverterRecipe, ModelConfig, Objective, load_parameters, values};
@@ -113,30 +113,37 @@ impl Vocoder {
         require_same(&self.features, features, mine, theirs)
     }
 
-    /// The linear magnitudes of a range of frames; those of what is given, if it is a linear spectrum.
-    ///
-    /// # Shapes
-    /// `[frames, mels]` -> `[range.len(), bins]`
-    fn magnitude(&self, logmel: ArrayView2<f32>, range: Range<usize>) -> Array2<f32> {
-        self.features.power(self.linear_range(logmel, range).view()).mapv_into(f32::sqrt)
-    }
-
     /// The linear ln power spectrum; what is given, if that is it.
     ///
     /// # Shapes
     /// `[frames, mels] -> [frames, bins]`
     pub fn linear(&self, logmel: ArrayView2<f32>) -> Array2<f32> {
-        self.linear_range(logmel, 0..logmel.nrows())
+        self.linear_within(logmel, 0..logmel.nrows())
     }
 
-    fn linear_range(&self, logmel: ArrayView2<f32>, range: Range<usize>) -> Array2<f32> {
-        let here = logmel.slice(s![range.clone(), ..]);
+    /// [`linear`](Self::linear) of the frames `within` those that are `seen`.
+    fn linear_within(&self, seen: ArrayView2<f32>, within: Range<usize>) -> Array2<f32> {
+        let here = seen.slice(s![within.clone(), ..]);
         match &self.network {
             _ if self.exact => here.to_owned(),
             None => self.estimate.log_power(here),
-            Some(network) if self.is_workshop() => network.predict(logmel, range),
-            Some(network) => self.estimate.log_power(here) + network.predict(logmel, range),
+            Some(network) if self.is_workshop() => network.predict(seen, within),
+            Some(network) => self.estimate.log_power(here) + network.predict(seen, within),
         }
+    }
+
+    /// The power of what is given and the linear magnitudes, of a range of frames.
+    ///
+    /// # Shapes
+    /// `[range.len(), mels]`, or as many bins, and `[range.len(), bins]`
+    fn spectra(&self, spectrogram: &dyn Frames, range: Range<usize>) -> Result<(Array2<f32>, Array2<f32>)> {
+        let context = if self.network.is_some() { CONTEXT } else { 0 };
+        let first = range.start.saturating_sub(context);
+        let seen = spectrogram.read(first..(range.end + context).min(spectrogram.frames()))?;
+        let within = range.start - first..range.end - first;
+        let power = self.features.power(seen.slice(s![within.clone(), ..]));
+        let linear = self.linear_within(seen.view(), within);
+        Ok((power, self.features.power(linear.view()).mapv_into(f32::sqrt)))
     }
 
     /// What the network itself gives: the spectrum in the workshop's recipe, else the correction; `None` without a network.
@@ -165,24 +172,51 @@ impl Vocoder {
     /// # Errors
     /// [`Error::Config`] if there are fewer than two frames: no sound lies between them.
     pub fn sound(&self, logmel: ArrayView2<f32>, gain: f64) -> Result<Waveform> {
-        if logmel.nrows() < 2 {
+        let mut samples = Vec::with_capacity(self.stft.inverse_len(logmel.nrows()));
+        self.stream(&logmel, |part| {
+            samples.extend_from_slice(part);
+            Ok(())
+        })?;
+        let factor = self.level(samples.iter().fold(0.0, |most, sample| sample.abs().max(most)), gain);
+        samples.iter_mut().for_each(|sample| *sample *= factor);
+        Ok(Waveform { samples, sample_rate: self.features.sample_rate })
+    }
+
+    /// Samples of the sound of so many frames.
+    pub(super) fn samples(&self, frames: usize) -> usize {
+        self.stft.inverse_len(frames)
+    }
+
+    /// The [`sound`](Self::sound), part by part and in bounded memory, before it is multiplied by its [`level`](Self::level).
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there are fewer than two frames, and those of `spectrogram` and `give`.
+    pub(super) fn stream(&self, spectrogram: &dyn Frames, mut give: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
+        let frames = spectrogram.frames();
+        if frames < 2 {
             return Err(Error::Config(
                 "a spectrogram of fewer than two frames has no sound: a longer recording is needed".into(),
             ));
         }
-        let magnitude = |range| self.magnitude(logmel, range);
-        let emphasised = if self.keeps_to_mel() {
-            let mel = self.features.power(logmel);
-            joint_reconstruct(mel.view(), magnitude, self.estimate.inverse(), &self.stft, &self.config.phase)
-        } else {
-            let emphasis = self.config.emphasis.unwrap_or(if self.is_workshop() { 1.2 } else { 1.0 });
-            let emphasised = |range| magnitude(range).mapv_into(|magnitude| magnitude.powf(emphasis));
-            reconstruct_ranges(logmel.nrows(), emphasised, &self.stft, &self.config.phase)
+        let (stft, phase) = (&self.stft, &self.config.phase);
+        let mut previous = 0.0;
+        let give = |part: &[f32]| {
+            let mut part = part.to_vec();
+            de_emphasis_on(&mut part, self.features.preemphasis, &mut previous);
+            give(&part)
         };
-        let mut samples = de_emphasis(emphasised, self.features.preemphasis);
-        let loudest = |samples: &[f32]| samples.iter().fold(0.0f32, |most, sample| most.max(sample.abs()));
-        let peak = loudest(&samples);
-        let factor = match self.config.peak {
+        if self.keeps_to_mel() {
+            let spectra = |range| self.spectra(spectrogram, range);
+            return joint_reconstruct(frames, spectra, self.estimate.inverse(), stft, phase, give);
+        }
+        let emphasis = self.config.emphasis.unwrap_or(if self.is_workshop() { 1.2 } else { 1.0 });
+        let magnitude = |range| Ok(self.spectra(spectrogram, range)?.1.mapv_into(|value| value.powf(emphasis)));
+        reconstruct_ranges(frames, magnitude, stft, phase, give)
+    }
+
+    /// What a sound is multiplied by whose largest absolute value is `peak`, with a warning if it would be beyond full scale.
+    pub(super) fn level(&self, peak: f32, gain: f64) -> f32 {
+        match self.config.peak {
             Some(wanted) if peak > 0.0 => wanted / peak,
             Some(_) => 1.0,
             None if peak * gain as f32 > 1.0 => {
@@ -190,29 +224,25 @@ impl Vocoder {
                 1.0 / peak
             }
             None => gain as f32,
-        };
-        samples.iter_mut().for_each(|sample| *sample *= factor);
-        Ok(Waveform { samples, sample_rate: self.features.sample_rate })
+        }
     }
 }
 
 impl Network {
-    /// What the network says of a range of frames.
+    /// What the network says of the frames `within` those that are `seen`.
     ///
     /// # Shapes
-    /// `[frames, mels]` -> `[range.len(), bins]`
-    fn predict(&self, logmel: ArrayView2<f32>, range: Range<usize>) -> Array2<f32> {
-        let seen = range.start.saturating_sub(CONTEXT)..(range.end + CONTEXT).min(logmel.nrows());
-        let input = logmel.slice(s![seen.clone(), ..]);
+    /// `[frames, mels]` -> `[within.len(), bins]`
+    fn predict(&self, seen: ArrayView2<f32>, within: Range<usize>) -> Array2<f32> {
         let input = match self.recipe {
-            InverterRecipe::Workshop => input.to_owned(),
-            InverterRecipe::Correction => self.standardizer.apply(input),
+            InverterRecipe::Workshop => seen.to_owned(),
+            InverterRecipe::Correction => self.standardizer.apply(seen),
         };
         let (frames, mels) = input.dim();
         let x = Tensor::from_data(TensorData::new(input.iter().copied().collect(), [1, frames, mels]), &self.device);
         let output = self.model.forward(x, &Lengths::new(vec![frames], frames, &self.device));
         let bins = output.dims()[2];
         let output = Array2::from_shape_vec((frames, bins), values(output)).expect("the tensor's own shape");
-        output.slice_move(s![range.start - seen.start..range.end - seen.start, ..])
+        output.slice_move(s![within, ..])
     }
 }

@@ -10,7 +10,7 @@ use vae_workshop::run::RunDir;
 use crate::env::{binary, fixture, succeed, text};
 
 /// Runs a command that can write no file larger than `blocks` half kilobytes: as on a full disk, a write comes back short.
-fn confined(blocks: u64, command: &[&str]) -> Output {
+pub fn confined(blocks: u64, command: &[&str]) -> Output {
     let script = "trap '' XFSZ; ulimit -f \"$0\" && exec \"$@\"";
     Command::new("sh").args(["-c", script, &blocks.to_string()]).args(command).output().unwrap()
 }

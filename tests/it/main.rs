@@ -15,6 +15,7 @@ mod faults;
 mod features;
 mod kernels;
 mod latents;
+mod long;
 mod lstm;
 mod measures;
 mod metrics;

@@ -233,7 +233,7 @@ fn a_damaged_file_that_is_read_while_others_are_trained_on_is_named() {
 }
 
 /// Writes a feature file's arrays deflated.
-fn deflate(path: &Path) {
+pub fn deflate(path: &Path) {
     let mut archive = ZipArchive::new(File::open(path).unwrap()).unwrap();
     let mut packed = ZipWriter::new(File::create(path.with_extension("packed")).unwrap());
     for index in 0..archive.len() {
