@@ -120,6 +120,21 @@ fn cuda_headers(variable: Option<String>, exists: impl Fn(&Path) -> bool) -> std
     Err(format!("{} is missing ({why} is {root:?}): set CUDA_PATH to a toolkit with headers", header.display()))
 }
 
+/// Has compiled kernels, and which of them were found to be the fastest, kept for the next start: in the user's cache folder
+/// (`~/.cache/cubecl`), unless a `cubecl.toml` names another. Compiling them all takes minutes.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn keep_kernels() {
+    use cubecl::config::cache::CacheConfig;
+    use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+
+    let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+    config.compilation.cache = true;
+    if matches!(config.environment.path, CacheConfig::Target) {
+        config.environment.path = CacheConfig::Global; // the default is for programs that run in their sources' folder
+    }
+    CubeClRuntimeConfig::try_set(config); // what was set before is the same
+}
+
 #[cfg(not(feature = "cuda"))]
 mod cuda {
     use super::OpenDevice;
@@ -149,6 +164,7 @@ mod cuda {
             return Err("libnvrtc (part of the CUDA toolkit) was not found on the library path".into());
         }
         super::cuda_headers(std::env::var("CUDA_PATH").ok(), |path| path.exists())?;
+        super::keep_kernels();
         Ok(OpenDevice { device: Device::cuda(index), name: format!("CUDA device {index}") })
     }
 }
@@ -176,6 +192,8 @@ mod wgpu {
         if index >= devices.len() {
             return Err(super::too_few(devices.len(), "wgpu"));
         }
+        #[cfg(feature = "wgpu")]
+        super::keep_kernels();
         let device = devices.swap_remove(index);
         let name = device.identity().map_or(String::new(), |identity| format!(" ({})", identity.name));
         Ok(OpenDevice { device, name: format!("wgpu device {index}{name}") })
