@@ -25,10 +25,10 @@ static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
 /// Begins to log on standard error, once for the process: this crate's messages from `level` on.
 pub fn start(level: &str, format: LogFormat) {
-    let quieter = if level == "error" { level } else { "warn" };
-    // Symphonia logs what it then returns as an error, without the file's name.
+    // Others' warnings are not for our users: CubeCL's fill pages where a GPU's memory is too small. Symphonia logs what it then
+    // returns as an error, without the file's name.
     let filter = EnvFilter::try_from_env("VAE_WORKSHOP_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("{quieter},vae_workshop={level},symphonia=off")));
+        .unwrap_or_else(|_| EnvFilter::new(format!("error,vae_workshop={level},symphonia=off")));
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match FORMAT.get_or_init(|| format) {
         LogFormat::Text => {

@@ -252,6 +252,7 @@ impl<T: Task> Loop<'_, T> {
                 self.save()?; // or it would be noted again after a kill
             }
         }
+        let first = self.step();
         let outcome = loop {
             if let Some(outcome) = self.outcome() {
                 break outcome;
@@ -260,9 +261,21 @@ impl<T: Task> Loop<'_, T> {
                 Err(Error::Diverged(why)) => self.roll_back(&why)?,
                 advanced => advanced?,
             }
+            if self.step() == first + 1 {
+                self.settle()?;
+            }
         };
         self.save_last()?;
         Ok(outcome)
+    }
+
+    /// Waits for the device to have done the first step. What it has no room for is refused there and then, and would otherwise be
+    /// found at the next report.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with what the backend says.
+    fn settle(&self) -> Result<()> {
+        device_of(self.session.model()).sync().map_err(|error| Error::Device(error.to_string()))
     }
 
     /// Saves the last step unless that was done.
