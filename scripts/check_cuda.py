@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""CUDA without a GPU: every kernel of a training run through NVRTC and ptxas, on a driver that runs none of them.
+
+    check_cuda.py BIN FEATURES WORK [--arch 90] [--cases conv,lstm,...]
+
+BIN has the programs built with `--features cuda`, FEATURES `train/` and `test/`; WORK is made. NVRTC, its headers and ptxas are
+those of NVIDIA's wheels in this Python's environment (scripts/requirements-cuda.txt). tests/cuda/driver.c, which stands for the
+driver, does everything but run the kernels: what fails here fails on a GPU as well, at compiling, at assembling, at launching or
+on the host. That numbers are right, and how fast they come, is for scripts/gpu-check on a GPU.
+
+Each network trains a few steps at its default sizes. What is wanted:
+
+- the programs end well, on a device of 80 GB, and where the device is too small with the one line that says so;
+- kernels are assembled and launched within the device's limits. Autotune may try what is refused, but has to have a choice left;
+- the recurrent layers' own kernels spill no register;
+- kernels, and which of them are the fastest, are kept: a third start compiles nothing. (A second one may, where the first was the
+  time to try.)
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TOO_SMALL = "the device's memory does not hold a batch of"
+# Name, program, flags.
+CASES = {
+    "conv": ("train-vae", []),
+    "lstm": ("train-vae", ["--arch", "lstm"]),
+    "factor": ("train-vae", ["--objective", "factor", "--ema", "0.999", "--weight-decay", "0.01"]),
+    "cbhg": ("train-inverter", ["--batch-size", "8"]),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bin", type=Path)
+    parser.add_argument("features", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--arch", default="90", help="compute capability of the device that is played")
+    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--steps", type=int, default=6)
+    arguments = parser.parse_args()
+    shutil.rmtree(arguments.work, ignore_errors=True)
+    arguments.work.mkdir(parents=True)
+    environment = stub(arguments)
+    failed = []
+    for name in arguments.cases.split(","):
+        failed += [f"{name}: {what}" for what in train(arguments, environment, name, *CASES[name])]
+    failed += started_again(arguments, environment, arguments.cases.split(",")[0])
+    failed += too_small(arguments, environment)
+    for line in failed:
+        print("FAILED", line)
+    sys.exit(1 if failed else 0)
+
+
+def stub(arguments):
+    """The environment in which programs find the driver that stands for CUDA's, and NVIDIA's compilers."""
+    toolkit = next(Path(path) / "cu13" for path in importlib.util.find_spec("nvidia").submodule_search_locations)
+    driver = arguments.work / "driver"
+    driver.mkdir()
+    source = HERE.parent / "tests" / "cuda" / "driver.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", driver / "libcuda.so.1", source, "-lpthread"], check=True)
+    return os.environ | {
+        "LD_LIBRARY_PATH": f"{driver.resolve()}:{toolkit / 'lib'}",
+        "CUDA_PATH": str(toolkit),
+        "CUDA_STUB_PTXAS": str(toolkit / "bin" / "ptxas"),
+        "CUDA_STUB_ARCH": arguments.arch,
+        "XDG_CACHE_HOME": str((arguments.work / "cache").resolve()),
+    }
+
+
+def train(arguments, environment, name, program, flags):
+    log = arguments.work / f"{name}.log"
+    done, seconds = start(arguments, environment, name, log, program, flags)
+    (arguments.work / f"{name}.txt").write_text(done.stdout + done.stderr)
+    modules, launches, most, _ = read(log)
+    refused = [module for module in modules if module["verdict"] != "good"]
+    unlaunched = [launch for launch in launches if launch["verdict"] != "good"]
+    own = [module for module in modules if re.search("gru|lstm", module["entry"])]
+    assembling = sum(module["seconds"] for module in modules)
+    print(f"{name}: {seconds:.0f} s for {len(modules)} kernels, {assembling:.0f} s of it in ptxas; "
+          f"{len(refused)} not assembled, {len(unlaunched)} forms of launch refused; "
+          f"registers {statistics.median(module['registers'] for module in modules) if modules else 0:.0f} (median), "
+          f"{max((module['registers'] for module in modules), default=0)}; {most / 1e6:.0f} MB of the device", flush=True)
+    for module in own:
+        print(f"  {module['entry']}: {module['registers']} registers, {module['spilled']} bytes spilled")
+    failed = []
+    if done.returncode != 0:
+        failed.append(f"ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+    if not modules:
+        failed.append("no kernel was compiled")
+    failed += [f"{module['entry']} spills {module['spilled']} bytes" for module in own if module["spilled"]]
+    failed += [f"{module['entry']} was not assembled" for module in own if module["verdict"] != "good"]
+    return failed
+
+
+def start(arguments, environment, folder, log, program, flags):
+    """A few steps in a folder of WORK, and the seconds they took."""
+    features, steps = arguments.features, str(arguments.steps)
+    command = [arguments.bin / program, arguments.work / folder, features / "train", features / "test", "--device", "cuda"]
+    command += ["--steps", steps, "--eval-every", steps, "--log-every", "1", *flags]
+    begun = time.monotonic()
+    done = subprocess.run(command, env=environment | {"CUDA_STUB_LOG": str(log)}, capture_output=True, text=True)
+    return done, time.monotonic() - begun
+
+
+def started_again(arguments, environment, name):
+    for folder in ["second", "third"]:
+        log = arguments.work / f"{folder}.log"
+        done, seconds = start(arguments, environment, folder, log, *CASES[name])
+        modules, _, _, compiled = read(log)
+        print(f"{name}, {folder} start: {seconds:.0f} s, {len(modules)} kernels, {'some' if compiled else 'none'} of them compiled")
+    return ["a third start compiles kernels"] if compiled or done.returncode else []
+
+
+def too_small(arguments, environment):
+    """On a device that has room for the parameters, but not for a step."""
+    small = environment | {"CUDA_STUB_MEMORY": "17e6"}
+    done, seconds = start(arguments, small, "small", arguments.work / "small.log", *CASES["lstm"])
+    said = done.stderr.strip()
+    print(f"a device of 17 MB: status {done.returncode} after {seconds:.0f} s, {said}")
+    good = done.returncode == 1 and TOO_SMALL in said and len(said.splitlines()) == 1
+    return [] if good else ["a device that is too small must end in one line and status 1"]
+
+
+def read(log):
+    """What the driver noted: modules, launches, the most memory in use, whether NVRTC was."""
+    modules, launches, most, compiled = [], [], 0, False
+    for line in log.read_text().splitlines() if log.exists() else []:
+        kind, *rest = line.split("\t")
+        if kind == "module":
+            number, entry, registers, spilled, shared, seconds, verdict = rest
+            first = lambda text: float(text.split()[0])
+            modules.append({"entry": entry, "registers": int(first(registers)), "spilled": int(first(spilled)),
+                            "shared": int(first(shared)), "seconds": first(seconds), "verdict": verdict})
+        elif kind == "launch":
+            number, entry, grid, block, shared, verdict = rest
+            launches.append({"entry": entry, "grid": grid, "block": block, "shared": shared, "verdict": verdict})
+        elif kind == "nvrtc":
+            compiled = True
+        else:
+            most = int(rest[0].split()[0])
+    return modules, launches, most, compiled
+
+
+if __name__ == "__main__":
+    main()
