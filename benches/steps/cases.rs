@@ -16,7 +16,7 @@ use vae_workshop::nn::Lengths;
 use vae_workshop::run::{
     AdamConfig, BatchConfig, BetaVae, Clipping, InverterRecipe, ModelConfig, Objective, RunConfig, Schedule,
 };
-use vae_workshop::train::{InverterTask, Session, Task, Term, VaeTask, bin_weights};
+use vae_workshop::train::{InverterTask, Session, Shown, Task, VaeTask, bin_weights};
 use vae_workshop::{Error, Result};
 
 use crate::sound;
@@ -260,7 +260,7 @@ fn temporary() -> Result<TempDir> {
 struct Training<T: Task> {
     task: T,
     session: Session<T::Model>,
-    last: Vec<Term>,
+    last: Option<Shown>,
 }
 
 fn training<T: Task + 'static>(task: T, session: Session<T::Model>, device: &Device) -> Case {
@@ -269,19 +269,18 @@ fn training<T: Task + 'static>(task: T, session: Session<T::Model>, device: &Dev
     Case {
         parameters: Some(parameter_count(session.model())),
         configuration: json!({ "model": config.model, "batch": config.batch, "optimizer": config.optimizer }),
-        work: Box::new(Training { task, session, last: Vec::new() }),
+        work: Box::new(Training { task, session, last: None }),
         device: device.clone(),
     }
 }
 
 impl<T: Task> Work for Training<T> {
     fn step(&mut self) {
-        let advanced = self.session.advance(&mut self.task).expect("the files stay as they are");
-        self.last = advanced.map(|(terms, _)| terms).unwrap_or_default();
+        self.last = self.session.advance(&mut self.task).expect("the files stay as they are");
     }
 
     fn value(&self) -> Option<f64> {
-        self.last.first().map(|(_, total)| f64::from(total.clone().into_scalar::<f32>()))
+        self.last.as_ref().map(|shown| shown.read()[0].1)
     }
 }
 

@@ -39,8 +39,8 @@ struct Args {
     /// Steps of a round; the device is waited for at its end only [default: what fills 0.3 s]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
-    /// Steps before the clock first starts.
-    #[arg(long, default_value_t = 3, value_name = "N")]
+    /// Steps before the clock first starts; on a GPU the seventh is recorded and those after it replay it.
+    #[arg(long, default_value_t = 8, value_name = "N")]
     warm_up: u32,
     /// Read a number of steps per line from standard input and answer each with its time, until the input ends.
     #[arg(long, requires = "case")]

@@ -89,6 +89,9 @@ pub struct TrainFlags {
     /// Memory for the features of both folders, in GB; what does not fit is read from the files for each batch.
     #[arg(long, default_value_t = 2.0, value_name = "GB")]
     pub data_memory: f64,
+    /// On a GPU, launch every kernel anew at every step, which takes longer, instead of replaying a step that was recorded.
+    #[arg(long)]
+    pub no_replay: bool,
     #[command(flatten)]
     pub compute: DeviceFlags,
 }
@@ -222,6 +225,9 @@ impl TrainFlags {
                 Session::start(model, config, standardizer)
             }
         };
+        if self.no_replay {
+            session.never_replay();
+        }
         let done = session.about.step;
         // At the last step without its evaluation, that was interrupted; only it is left to do.
         if done > steps || done == steps && session.about.tested == done {

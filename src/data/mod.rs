@@ -5,6 +5,7 @@
 //! keep in memory what there is [`Room`] for and read the rest as it is needed; [`Loader`] has batches ready before they are.
 
 mod augment;
+mod batch;
 mod estimate;
 mod loader;
 mod order;
@@ -17,6 +18,7 @@ mod standardizer;
 use crate::{Error, Result};
 
 pub use augment::{Augment, Augmenter};
+pub use batch::{Batch, Drawn, Form};
 pub use estimate::LinearEstimate;
 pub use loader::{Dataset, Loader, loader_threads};
 pub use order::{Item, Position, Sampler};

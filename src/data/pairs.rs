@@ -7,7 +7,9 @@ use ndarray::Array2;
 use rand::Rng;
 
 use super::spectra::Spectra;
-use super::{Augment, Augmenter, Dataset, FeatureSet, Item, LinearEstimate, Position, Room, Sampler, Standardizer};
+use super::{
+    Augment, Augmenter, Dataset, Drawn, FeatureSet, Item, LinearEstimate, Position, Room, Sampler, Standardizer,
+};
 use crate::features::{FeatureFile, Spectrum};
 use crate::nn::Lengths;
 use crate::{Error, Result, random};
@@ -159,6 +161,11 @@ impl Dataset for PairDataset {
 }
 
 impl PairValues {
+    /// Input and target, without what only shows.
+    pub(crate) fn for_training(self) -> Drawn {
+        Drawn { arrays: vec![self.input, self.target.unwrap_or(self.spectrum)], lengths: self.lengths }
+    }
+
     /// The batch on a device.
     pub fn on(self, device: &Device) -> PairBatch {
         let frames = self.input.shape()[1];

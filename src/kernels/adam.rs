@@ -26,6 +26,14 @@ pub(crate) struct AdamStep {
     pub share: f32,
 }
 
+impl AdamStep {
+    /// All but `clip`, in this order, for a device that reads them.
+    pub(crate) fn values(&self) -> [f32; 7] {
+        let Self { beta1, beta2, epsilon, rate, unbias, keep, share, clip: _ } = *self;
+        [beta1, beta2, epsilon, rate, unbias, keep, share]
+    }
+}
+
 /// What one parameter's steps leave beside it, flattened.
 pub(crate) struct State {
     /// The running mean of its gradient.

@@ -49,7 +49,7 @@ impl BiGru {
             let flat = x.reshape([batch * frames, inputs]);
             let gates = flat.matmul(weight) + self.bias_input.val().reshape([1, 6 * cells]); // [batch * frames, 6 cells]
             let gates = gates.reshape([batch, frames, 2, 3 * cells]);
-            let counts = lengths.counts(&gates.device());
+            let counts = lengths.counts();
             return kernels::gru_scan(gates, self.weight_hidden.val(), self.bias_hidden.val(), counts);
         }
         let time_major = |x: Tensor<3>| x.swap_dims(0, 1).reshape([1, frames * batch, inputs]);

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Int, IntDType, Tensor, TensorData};
 pub struct Lengths {
     frames: usize,
     lengths: Vec<usize>,
+    counts: Tensor<1, Int>,
     mask: Option<Tensor<3>>,
     reversal: Option<Tensor<1, Int>>,
 }
@@ -18,8 +19,11 @@ impl Lengths {
     /// If a length is zero or exceeds `frames`.
     pub fn new(lengths: Vec<usize>, frames: usize, device: &Device) -> Self {
         assert!(lengths.iter().all(|&n| (1..=frames).contains(&n)), "lengths {lengths:?} must lie in 1..={frames}");
+        let counts: Vec<i32> = lengths.iter().map(|&length| length as i32).collect();
+        let counts = TensorData::new(counts, [lengths.len()]);
+        let counts = Tensor::<1, Int>::from_data(counts, &device.clone().inner()).cast(IntDType::I32);
         if lengths.iter().all(|&n| n == frames) {
-            return Self { frames, lengths, mask: None, reversal: None };
+            return Self { frames, lengths, counts, mask: None, reversal: None };
         }
         let valid = |n: usize| (0..frames).map(move |t| if t < n { 1.0f32 } else { 0.0 });
         let mask: Vec<f32> = lengths.iter().flat_map(|&n| valid(n)).collect();
@@ -32,6 +36,7 @@ impl Lengths {
             mask: Some(Tensor::from_data(TensorData::new(mask, [rows, frames, 1]), device)),
             reversal: Some(Tensor::from_data(TensorData::new(reversal, [total]), device)),
             lengths,
+            counts,
         }
     }
 
@@ -41,11 +46,8 @@ impl Lengths {
     }
 
     /// The number of real frames in each sequence, `[batch]`, as `i32`.
-    pub(super) fn counts(&self, device: &Device) -> Tensor<1, Int> {
-        let counts: Vec<i32> = self.lengths.iter().map(|&length| length as i32).collect();
-        let count = counts.len();
-        let counts: Tensor<1, Int> = Tensor::from_data(TensorData::new(counts, [count]), &device.clone().inner());
-        counts.cast(IntDType::I32)
+    pub(super) fn counts(&self) -> Tensor<1, Int> {
+        self.counts.clone()
     }
 
     /// The number of real frames in the whole batch.

@@ -2,7 +2,7 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Bool, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::models::Gaussian;
@@ -90,12 +90,11 @@ fn stratified(batch: usize, data: f64) -> Vec<f32> {
     (0..batch * batch).map(|index| weight(index / batch, index % batch).ln() as f32).collect()
 }
 
-/// The diagonal: of each `z` what its own `x` gives, `[batch]`.
-fn own(each: Tensor<3>) -> Tensor<1> {
+/// The diagonal: of each `z` what its own `x` gives, `[batch, 1]`.
+fn own(each: Tensor<3>) -> Tensor<2> {
     let [batch, ..] = each.dims();
-    let places: Vec<i32> = (0..batch as i32).map(|row| row * (batch as i32 + 1)).collect();
-    let places = Tensor::from_data(TensorData::new(places, [batch]), &each.device());
-    each.reshape([batch * batch]).select(0, places)
+    let others = Tensor::<2, Bool>::diag_mask([batch, batch], 0, &each.device()); // false on it
+    each.squeeze_dim::<2>(2).mask_fill(others, 0.0).sum_dim(1)
 }
 
 /// `ln sum exp` over the second dimension.

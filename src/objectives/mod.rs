@@ -96,6 +96,15 @@ impl Regularizer {
         !matches!(self, Self::Beta)
     }
 
+    /// Whether its values are computed without any that come from the CPU at each step, such as permutations.
+    pub fn is_of_device(&self) -> bool {
+        match self {
+            Self::Beta | Self::Capacity(_) | Self::Dip(_) => true,
+            Self::BetaTc(parts) => parts.sampling == Sampling::Weighted,
+            Self::Factor(_) => false,
+        }
+    }
+
     /// The least batch of which its values can be told.
     pub fn least_batch(&self) -> usize {
         match self {

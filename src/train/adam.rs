@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
-use crate::kernels::{self, AdamState};
+use crate::kernels::{self, AdamState, AdamStep};
 use crate::run::{AdamConfig, Clipping, ModulePath, NamedTensors, parameters, values};
 use crate::{Error, Result};
 
@@ -111,21 +111,57 @@ impl Adam {
 
     /// Takes step `step`, counted from 0.
     pub fn step<M: Module>(&mut self, model: M, gradients: ByName, rate: f64, step: u64) -> M {
+        let numbers = self.numbers(rate, step);
+        self.update(model, gradients, &numbers)
+    }
+
+    /// What step `step`, counted from 0, does with gradients.
+    pub(super) fn numbers(&self, rate: f64, step: u64) -> Numbers {
+        let AdamConfig { beta1, beta2, epsilon, weight_decay, .. } = self.config;
+        let count = (step + 1) as i32;
+        let (unbias1, unbias2) = (1.0 - beta1.powi(count), 1.0 - beta2.powi(count));
+        let (keep, share) = (1.0 - rate * weight_decay, self.config.share(step + 1));
+        let [beta1, beta2, epsilon, rate, unbias, keep, share] =
+            [beta1, beta2, epsilon, rate / unbias1, unbias2, keep, share].map(|number| number as f32);
+        Numbers { step: AdamStep { beta1, beta2, epsilon, rate, unbias, clip: 1.0, keep, share }, on_device: None }
+    }
+
+    /// Takes the step of these numbers.
+    pub(super) fn update<M: Module>(&mut self, model: M, gradients: ByName, numbers: &Numbers) -> M {
         let clip = match self.config.clipping {
             Clipping::GlobalNorm(bound) => Some(factor(gradients.norm, bound)),
             Clipping::None | Clipping::TensorNorm(_) => None,
         };
         let gradients = gradients.found;
-        model.map(&mut Update { adam: self, path: ModulePath::default(), gradients, clip, rate, step })
+        model.map(&mut Update { adam: self, path: ModulePath::default(), gradients, clip, numbers })
     }
 
     /// A parameter's state; before its first step the moments are zero, and the average is where it stands.
     fn take<const D: usize>(&mut self, name: &str, parameter: &Tensor<D>) -> AdamState {
         self.states.remove(name).unwrap_or_else(|| {
             let flat = parameter.clone().reshape([parameter.shape().num_elements()]);
-            let (first, second) = (flat.zeros_like(), flat.zeros_like());
-            AdamState { first, second, average: (self.config.ema > 0.0).then_some(flat) }
+            let zeros = || flat.zeros_like();
+            // The sum has memory of its own: the parameter will change in its.
+            AdamState {
+                first: zeros(),
+                second: zeros(),
+                average: (self.config.ema > 0.0).then(|| flat.clone() + zeros()),
+            }
         })
+    }
+}
+
+/// The numbers of one step, in whichever memory the update reads them.
+pub(super) struct Numbers {
+    step: AdamStep,
+    /// [`AdamStep::values`] on the device of the parameters; without it they are brought there anew.
+    pub on_device: Option<Tensor<1>>,
+}
+
+impl Numbers {
+    /// Them on a device, `[7]`.
+    pub fn on(&self, device: &Device) -> Tensor<1> {
+        self.on_device.clone().unwrap_or_else(|| Tensor::from_floats(self.step.values(), device))
     }
 }
 
@@ -202,8 +238,27 @@ struct Update<'a> {
     path: ModulePath,
     gradients: BTreeMap<String, Tensor<1>>,
     clip: Option<Tensor<1>>,
-    rate: f64,
-    step: u64,
+    numbers: &'a Numbers,
+}
+
+impl Update<'_> {
+    /// With Burn's own operations.
+    fn plainly<const D: usize>(
+        parameter: Tensor<D>,
+        gradient: Tensor<1>,
+        state: AdamState,
+        step: &AdamStep,
+    ) -> (Tensor<D>, AdamState) {
+        let (shape, count) = (parameter.dims(), parameter.shape().num_elements());
+        let AdamStep { beta1, beta2, epsilon, rate, unbias, keep, share, .. } = *step;
+        let AdamState { first, second, average } = state;
+        let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
+        let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
+        let change = first.clone() / second.clone().div_scalar(unbias).sqrt().add_scalar(epsilon);
+        let parameter = parameter.reshape([count]).mul_scalar(keep) - change.mul_scalar(rate);
+        let average = average.map(|average| average.clone() + (parameter.clone() - average).mul_scalar(share));
+        (parameter.reshape(shape), AdamState { first, second, average })
+    }
 }
 
 impl ModuleMapper for Update<'_> {
@@ -218,44 +273,28 @@ impl ModuleMapper for Update<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.path.name();
         let Some(gradient) = self.gradients.remove(&name) else { return param };
-        let AdamConfig { beta1, beta2, epsilon, clipping, weight_decay, .. } = self.adam.config;
-        let clip = match clipping {
+        let clip = match self.adam.config.clipping {
             Clipping::None => None,
             Clipping::GlobalNorm(_) => self.clip.clone(),
             Clipping::TensorNorm(bound) => Some(factor(squared_norm(&gradient).sqrt(), bound)),
         };
-        let count = (self.step + 1) as i32;
-        let (unbias1, unbias2) = (1.0 - beta1.powi(count), 1.0 - beta2.powi(count));
-        let share = self.adam.config.share(self.step + 1);
-        let keep = if is_weight(&name) { 1.0 - self.rate * weight_decay } else { 1.0 };
-        if kernels::serve(&gradient.device()) {
-            let clip = clip.map_or(1.0, |factor| factor.into_scalar::<f32>());
-            let [beta1, beta2, epsilon, rate, unbias, keep, share] =
-                [beta1, beta2, epsilon, self.rate / unbias1, unbias2, keep, share].map(|number| number as f32);
-            let step = kernels::AdamStep { beta1, beta2, epsilon, rate, unbias, clip, keep, share };
-            return param.map(|parameter| {
-                let parameter = parameter.inner();
-                let state = self.adam.take(&name, &parameter);
-                let (parameter, state) = kernels::adam_step(parameter, gradient, state, step);
-                self.adam.states.insert(name, state);
-                Tensor::from_inner(parameter).require_grad()
-            });
-        }
-        let gradient = match clip {
-            Some(factor) => gradient * factor,
-            None => gradient,
-        };
+        let (device, decays) = (gradient.device(), is_weight(&name));
+        let step = AdamStep { keep: if decays { self.numbers.step.keep } else { 1.0 }, ..self.numbers.step };
         param.map(|parameter| {
             let parameter = parameter.inner();
-            let (shape, count) = (parameter.dims(), parameter.shape().num_elements());
-            let AdamState { first, second, average } = self.adam.take(&name, &parameter);
-            let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
-            let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
-            let change = first.clone() / second.clone().div_scalar(unbias2).sqrt().add_scalar(epsilon);
-            let parameter = parameter.reshape([count]).mul_scalar(keep) - change.mul_scalar(self.rate / unbias1);
-            let average = average.map(|average| average.clone() + (parameter.clone() - average).mul_scalar(share));
-            self.adam.states.insert(name, AdamState { first, second, average });
-            Tensor::from_inner(parameter.reshape(shape)).require_grad()
+            let state = self.adam.take(&name, &parameter);
+            let (parameter, state) = if kernels::serve(&device) {
+                let clip = clip.map_or(1.0, |factor| factor.into_scalar::<f32>());
+                kernels::adam_step(parameter, gradient, state, AdamStep { clip, ..step })
+            } else if kernels::update_in_place(&device) {
+                let clip = clip.unwrap_or_else(|| Tensor::ones([1], &device));
+                kernels::adam_in_place(parameter, gradient, state, clip, self.numbers.on(&device), decays)
+            } else {
+                let gradient = clip.map_or(gradient.clone(), |factor| gradient * factor);
+                Self::plainly(parameter, gradient, state, &step)
+            };
+            self.adam.states.insert(name, state);
+            Tensor::from_inner(parameter).require_grad()
         })
     }
 }

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use ndarray::Array2;
 
 use super::task::{Evaluation, Task, Terms, joined};
 use crate::Result;
-use crate::data::{Dataset, Item, Loader, PairBatch, PairDataset, Position, loader_threads};
+use crate::data::{Batch, Dataset, Drawn, Item, Loader, PairDataset, Position, loader_threads};
 use crate::features::FeatureConfig;
 use crate::kernels;
 use crate::models::{Cbhg, Discriminator};
+use crate::nn::Lengths;
 use crate::run::BatchConfig;
 
 /// Longest piece of a test utterance that is evaluated at once, in frames: bounds memory.
@@ -27,7 +28,7 @@ const DRAWN: u32 = 300;
 pub struct InverterTask {
     train: Loader<PairDataset>,
     test: Arc<PairDataset>,
-    weights: Arc<[f32]>,
+    weights: Weights,
     last: Vec<Item>,
     device: Device,
 }
@@ -47,7 +48,8 @@ impl InverterTask {
     ) -> Result<Self> {
         let sampler = train.sampler(seed, batch.frames);
         let train = Loader::new(train, sampler, batch.size, loader_threads())?;
-        Ok(Self { train, test: Arc::new(test), weights: weights.into(), last: Vec::new(), device: device.clone() })
+        let weights = Weights::new(weights, device);
+        Ok(Self { train, test: Arc::new(test), weights, last: Vec::new(), device: device.clone() })
     }
 
     /// The beginning of a test item: its spectrum and the prediction.
@@ -71,31 +73,52 @@ pub fn bin_weights(features: &FeatureConfig, knee: Option<f64>) -> Vec<f32> {
     (0..features.bins()).map(|bin| (weight(bin) / mean) as f32).collect()
 }
 
-/// Mean absolute error over real frames and bins.
-fn error(output: Tensor<3>, batch: &PairBatch, weights: &Arc<[f32]>) -> Tensor<1> {
-    if kernels::serve(&output.device()) {
-        return kernels::mean_absolute_error(output, batch.target.clone(), weights, batch.lengths.each());
+/// Weights of bins where a kernel reads them and where a device does.
+struct Weights {
+    values: Arc<[f32]>,
+    /// `[1, 1, bins]`
+    on_device: Tensor<3>,
+}
+
+impl Weights {
+    fn new(values: Vec<f32>, device: &Device) -> Self {
+        let on_device = Tensor::<1>::from_floats(values.as_slice(), device).reshape([1, 1, values.len()]);
+        Self { values: values.into(), on_device }
     }
-    let bins = output.dims()[2];
-    let weights = Tensor::from_data(TensorData::new(weights.to_vec(), [1, 1, bins]), &output.device());
-    let difference = batch.lengths.zero_padding(output - batch.target.clone());
-    (difference.abs() * weights).sum().div_scalar((batch.lengths.valid_frames() * bins) as f64)
+
+    /// Weighted mean absolute error over real frames and bins, `[1]`.
+    fn error(&self, output: Tensor<3>, target: Tensor<3>, lengths: &Lengths) -> Tensor<1> {
+        if kernels::serve(&output.device()) {
+            return kernels::mean_absolute_error(output, target, &self.values, lengths.each());
+        }
+        let difference = lengths.zero_padding(output - target);
+        let weighted = difference.abs() * self.on_device.clone();
+        weighted.sum().div_scalar((lengths.valid_frames() * self.values.len()) as f64)
+    }
 }
 
 impl Task for InverterTask {
     type Model = Cbhg;
 
-    fn train_loss(&mut self, model: &mut Cbhg, _: Option<&Discriminator>, _step: u64) -> Result<Terms> {
+    fn draw(&mut self, _step: u64) -> Result<Drawn> {
         let (items, batch) = self.train.next_batch()?;
         self.last = items;
-        let batch = batch.on(&self.device);
-        let loss = error(model.forward_train(batch.input.clone(), &batch.lengths), &batch, &self.weights);
-        Ok(Terms { reported: vec![("total", loss.clone().inner())], loss, rival: None })
+        Ok(batch.for_training())
+    }
+
+    fn loss(&self, model: &mut Cbhg, _: Option<&Discriminator>, batch: &Batch, _step: u64) -> Terms {
+        let [input, target] = [0, 1].map(|array| batch.arrays[array].clone());
+        let loss = self.weights.error(model.forward_train(input, &batch.lengths), target, &batch.lengths);
+        Terms { reported: vec![("total", loss.clone().inner())], loss, rival: None }
+    }
+
+    fn is_steady(&self, _step: u64) -> bool {
+        true
     }
 
     fn evaluate(&self, model: &Cbhg, _: Option<&Discriminator>, stop: &AtomicUsize) -> Result<Option<Evaluation>> {
         let items = self.test.items(LONGEST);
-        let even: Arc<[f32]> = vec![1.0; self.weights.len()].into();
+        let even = Weights::new(vec![1.0; self.weights.values.len()], &self.device);
         let (mut total, mut l1, mut frames) = (0.0, 0.0, 0);
         for batch in self.train.each(&self.test, &items, 4) {
             if stop.load(Ordering::Relaxed) != 0 {
@@ -105,7 +128,8 @@ impl Task for InverterTask {
             let output = model.forward(batch.input.clone(), &batch.lengths);
             let real = batch.lengths.valid_frames();
             for (sum, weights) in [(&mut total, &self.weights), (&mut l1, &even)] {
-                *sum += f64::from(error(output.clone(), &batch, weights).into_scalar::<f32>()) * real as f64;
+                let error = weights.error(output.clone(), batch.target.clone(), &batch.lengths);
+                *sum += f64::from(error.into_scalar::<f32>()) * real as f64;
             }
             frames += real;
         }

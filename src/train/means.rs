@@ -6,14 +6,36 @@ use std::time::Instant;
 use burn::tensor::Tensor;
 
 use super::task::Term;
+use crate::run::values;
 
 /// Reported beside the task's own terms.
 pub(super) const GRADIENT_NORM: &str = "gradient_norm";
 
-/// Sums of the reported terms since the last report, on the device: nothing is read back in between.
-pub(super) struct Means {
+/// What a step gives to be shown: values and their names, on the device.
+#[derive(Clone)]
+pub struct Shown {
     names: Vec<&'static str>,
-    sums: Vec<Tensor<1>>,
+    /// `[names]`
+    values: Tensor<1>,
+}
+
+impl Shown {
+    /// The task's terms, and the norm of all gradients before clipping.
+    pub(super) fn of(terms: Vec<Term>, norm: Tensor<1>) -> Self {
+        let (names, values): (Vec<_>, Vec<_>) = terms.into_iter().chain([(GRADIENT_NORM, norm)]).unzip();
+        Self { names, values: Tensor::cat(values, 0) }
+    }
+
+    /// The values by name, read back from the device.
+    pub fn read(&self) -> Vec<(&'static str, f64)> {
+        let values = values(self.values.clone()).into_iter().map(f64::from);
+        self.names.iter().copied().zip(values).collect()
+    }
+}
+
+/// Sums of what is shown since the last report, on the device: nothing is read back in between.
+pub(super) struct Means {
+    sums: Option<Shown>,
     count: u32,
     since: Instant,
     timed: u32,
@@ -21,17 +43,15 @@ pub(super) struct Means {
 
 impl Means {
     pub(super) fn new() -> Self {
-        Self { names: Vec::new(), sums: Vec::new(), count: 0, since: Instant::now(), timed: 0 }
+        Self { sums: None, count: 0, since: Instant::now(), timed: 0 }
     }
 
-    pub(super) fn add(&mut self, terms: Vec<Term>, norm: Tensor<1>) {
-        let terms = terms.into_iter().chain([(GRADIENT_NORM, norm)]);
-        if self.count == 0 {
-            (self.names, self.sums) = terms.unzip();
-        } else {
-            let sums = std::mem::take(&mut self.sums).into_iter().zip(terms);
-            self.sums = sums.map(|(sum, (_, term))| sum + term).collect();
-        }
+    pub(super) fn add(&mut self, shown: Shown) {
+        self.sums = Some(match self.sums.take() {
+            Some(Shown { names, values }) => Shown { names, values: values + shown.values },
+            // A sum of its own: a captured step will write its next values where these are.
+            None => Shown { values: shown.values.clone() + shown.values.zeros_like(), ..shown },
+        });
         self.count += 1;
         self.timed += 1;
     }
@@ -41,8 +61,8 @@ impl Means {
     pub(super) fn take(&mut self) -> Result<(BTreeMap<String, f64>, f64), String> {
         let count = f64::from(self.count);
         let mut means = BTreeMap::new();
-        for (name, sum) in self.names.drain(..).zip(self.sums.drain(..)) {
-            let mean = f64::from(sum.into_scalar::<f32>()) / count;
+        for (name, sum) in self.sums.take().iter().flat_map(Shown::read) {
+            let mean = sum / count;
             if !mean.is_finite() {
                 return Err(format!("{name} is {mean}"));
             }

@@ -1,9 +1,11 @@
 //! Training: a [`Task`] says what a step computes, [`fit`] is the loop around it.
 
 mod adam;
+mod buffers;
 mod inverter;
 mod journal;
 mod means;
+mod replay;
 mod rival;
 mod task;
 mod trainer;
@@ -11,6 +13,7 @@ mod vae;
 
 pub use adam::{Adam, ByName};
 pub use inverter::{InverterTask, bin_weights};
+pub use means::Shown;
 pub use rival::Rival;
 pub use task::{Evaluation, Pictures, Task, Term, Terms};
 pub use trainer::{Limits, Outcome, Report, SKIPS_IN_A_ROW, Session, fit};

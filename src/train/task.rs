@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use ndarray::Array2;
 
 use crate::Result;
-use crate::data::Position;
+use crate::data::{Batch, Drawn, Position};
 use crate::models::Discriminator;
 use crate::run::values;
 
@@ -17,12 +17,18 @@ pub trait Task {
     /// What is trained.
     type Model: Module;
 
-    /// Draws the next batch and computes its loss. Randomness comes from the seed and `step` alone. `rival` is there where the
-    /// run's objective has one.
+    /// Draws the next batch and whatever else is drawn for `step`. Randomness comes from the seed and `step` alone.
     ///
     /// # Errors
     /// If the data cannot be read; the position stays before that batch.
-    fn train_loss(&mut self, model: &mut Self::Model, rival: Option<&Discriminator>, step: u64) -> Result<Terms>;
+    fn draw(&mut self, step: u64) -> Result<Drawn>;
+
+    /// The loss of what was drawn for `step`. `rival` is there where the run's objective has one.
+    fn loss(&self, model: &mut Self::Model, rival: Option<&Discriminator>, batch: &Batch, step: u64) -> Terms;
+
+    /// Whether from `step` on the loss is the same function of model and batch at every step, computed without any value from the
+    /// CPU: what can be captured once and replayed.
+    fn is_steady(&self, step: u64) -> bool;
 
     /// What the whole test set gives for a model and a rival without autodiff; `None` if `stop`, which is looked at before each batch, was
     /// no longer zero.

@@ -1,7 +1,7 @@
 //! The training loop.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -9,13 +9,15 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use ndarray::ArrayView2;
 
-use super::adam::{Adam, ByName};
+use super::adam::{Adam, ByName, Numbers};
+use super::buffers;
 use super::journal::Journal;
-use super::means::Means;
+use super::means::{Means, Shown};
+use super::replay::{self, Replay, Way};
 use super::rival::Rival;
-use super::task::{Evaluation, Task, Term};
+use super::task::{Evaluation, Task};
 use crate::audio::Waveform;
-use crate::data::Standardizer;
+use crate::data::{Batch, Form, Standardizer};
 use crate::device::is_cpu;
 use crate::dsp::phase::Phase;
 use crate::run::{About, Checkpoint, ModelConfig, NamedTensors, RunConfig, RunDir, load_parameters, trained_shapes};
@@ -52,6 +54,8 @@ pub struct Session<M> {
     rival: Option<Rival>,
     /// The step of its newest checkpoint.
     saved: Option<u64>,
+    /// The step as it was recorded, where one is.
+    replay: Replay,
     /// What `run.json` will say.
     pub about: About,
 }
@@ -108,7 +112,7 @@ impl<M: Module> Session<M> {
             standardizer,
             config,
         };
-        Self { model: Some(model), adam, rival, saved: None, about }
+        Self { model: Some(model), adam, rival, saved: None, replay: Replay::new(), about }
     }
 
     /// A run as its checkpoint left it. `model` is a fresh one of the run's architecture.
@@ -116,17 +120,34 @@ impl<M: Module> Session<M> {
     /// # Errors
     /// If the checkpoint's tensors cannot be read or do not fit.
     pub fn resume(model: M, checkpoint: Checkpoint, device: &Device) -> Result<Self> {
-        let mut tensors = checkpoint.model()?;
-        let model = load_parameters(model, &tensors, &checkpoint.model_path())?;
-        let About { config, step, trouble, .. } = &checkpoint.about;
+        let state = (checkpoint.model()?, checkpoint.optimizer()?);
+        let paths = [&checkpoint.model_path(), &checkpoint.optimizer_path()];
+        let saved = Some(checkpoint.about.step);
+        Ok(Self { saved, ..Self::restored(model, checkpoint.about, state, device, paths.map(PathBuf::as_path))? })
+    }
+
+    /// A run as [`state`](Self::state) has it; `paths` are what errors name.
+    fn restored(
+        model: M,
+        about: About,
+        (mut tensors, mut rest): (NamedTensors, NamedTensors),
+        device: &Device,
+        [of_model, of_rest]: [&Path; 2],
+    ) -> Result<Self> {
+        let model = load_parameters(model, &tensors, of_model)?;
+        let About { config, step, trouble, .. } = &about;
         let trained = *step != trouble.skipped;
         let moved = if trained { trained_shapes(&model) } else { BTreeMap::new() };
-        let (mut rest, path) = (checkpoint.optimizer()?, checkpoint.optimizer_path());
         let rival = Rival::of(config, &device.clone().autodiff());
-        let rival = rival.map(|rival| rival.restore(&mut rest, trained, &path)).transpose()?;
-        let adam = Adam::restore(config.optimizer.clone(), &moved, &rest, &mut tensors, device, &path)?;
-        let model = load_parameters(model, &tensors, &path)?; // where there is an average, training goes on from what it is of
-        Ok(Self { model: Some(model), adam, rival, saved: Some(checkpoint.about.step), about: checkpoint.about })
+        let rival = rival.map(|rival| rival.restore(&mut rest, trained, of_rest)).transpose()?;
+        let adam = Adam::restore(config.optimizer.clone(), &moved, &rest, &mut tensors, device, of_rest)?;
+        let model = load_parameters(model, &tensors, of_rest)?; // where there is an average, training goes on from what it is of
+        Ok(Self { model: Some(model), adam, rival, saved: None, replay: Replay::new(), about })
+    }
+
+    /// Has every kernel launched anew at every step, where steps would be recorded and replayed.
+    pub fn never_replay(&mut self) {
+        self.replay = Replay::Never;
     }
 
     /// The model that is trained, which takes part in autodiff.
@@ -150,7 +171,8 @@ impl<M: Module> Session<M> {
     fn go_back(&mut self, checkpoint: Checkpoint) -> Result<()> {
         let device = device_of(self.model());
         let model = self.model.take().expect("only an update takes it");
-        *self = Self::resume(model, checkpoint, &device)?;
+        let replay = if matches!(self.replay, Replay::Never) { Replay::Never } else { Replay::new() };
+        *self = Self { replay, ..Self::resume(model, checkpoint, &device)? };
         Ok(())
     }
 
@@ -160,46 +182,120 @@ impl<M: Module> Session<M> {
     /// On the CPU a loss or gradients that are not finite change nothing but the count of skipped steps and the place in the
     /// data, and give `None`. Elsewhere looking at them would make the device wait for us at every step.
     ///
+    /// On a GPU the kernels of a step are recorded once and replayed from then on, where a step is like the one before
+    /// ([`Task::is_steady`]).
+    ///
     /// # Errors
-    /// If the batch cannot be read: then nothing has changed.
-    pub fn advance<T: Task<Model = M>>(&mut self, task: &mut T) -> Result<Option<(Vec<Term>, Tensor<1>)>> {
+    /// If the batch cannot be read: then nothing has changed. [`Error::Device`] if a replay fails.
+    pub fn advance<T: Task<Model = M>>(&mut self, task: &mut T) -> Result<Option<Shown>> {
         let step = self.about.step;
-        let mut model = self.model.take().expect("only an update takes it");
-        let before = model.clone(); // handles: training also moves buffers, such as a norm's running means
-        let terms = match task.train_loss(&mut model, self.rival.as_ref().map(Rival::model), step) {
-            Ok(terms) => terms,
-            Err(error) => {
-                self.model = Some(before);
-                return Err(error);
-            }
+        let drawn = task.draw(step)?;
+        let device = device_of(self.model());
+        let numbers = self.adam.numbers(self.about.rate(), step);
+        let form = drawn.form().filter(|_| self.rival.is_none() && task.is_steady(step));
+        let shown = match (self.replay.way(form.clone(), &device), &mut self.replay) {
+            (Way::Replay, Replay::Ready(recorded)) => Some(recorded.replay(drawn, &numbers)?),
+            (Way::Record, _) => self.record(task, form.unwrap_or_default(), drawn.on(&device), numbers)?,
+            _ => self.launch(task, &drawn.on(&device), &numbers),
         };
+        self.about.step = step + 1;
+        self.about.position = task.position();
+        let trouble = &mut self.about.trouble;
+        match &shown {
+            Some(_) => trouble.in_a_row = 0,
+            None => (trouble.skipped, trouble.in_a_row) = (trouble.skipped + 1, trouble.in_a_row + 1),
+        }
+        Ok(shown)
+    }
+
+    /// Computes a step, or has it computed, kernel by kernel. `None` if it changed nothing, its numbers not being finite.
+    fn launch<T: Task<Model = M>>(&mut self, task: &T, batch: &Batch, numbers: &Numbers) -> Option<Shown> {
+        let step = self.about.step;
+        let before = self.model.take().expect("only an update takes it");
+        let mut model = before.clone(); // handles: training also moves buffers, such as a norm's running means
+        let terms = task.loss(&mut model, self.rival.as_ref().map(Rival::model), batch, step);
         let gradients = ByName::of(&model, terms.loss.backward());
         let loss = terms.loss.inner();
         let beside = self.rival.as_ref().zip(terms.rival).map(|(rival, loss)| rival.gradients(loss));
-        let (rate, share) = (self.about.rate(), self.about.share());
-        self.about.step = step + 1;
-        self.about.position = task.position();
         let norms = [Some(&gradients), beside.as_ref()].into_iter().flatten().map(|gradients| &gradients.norm);
         if !norms.chain([&loss]).all(is_finite) {
             self.model = Some(before);
-            self.about.trouble.skipped += 1;
-            self.about.trouble.in_a_row += 1;
-            return Ok(None);
+            return None;
         }
-        drop(before); // parameters are changed in place where nobody else holds them
-        let norm = gradients.norm.clone();
-        self.model = Some(self.adam.step(model, gradients, rate, step));
+        let shown = Shown::of(terms.reported, gradients.norm.clone());
+        let model = buffers::in_place(before, model); // `before` ends here: parameters are changed in place where nobody else holds them
+        self.model = Some(self.adam.update(model, gradients, numbers));
+        let share = self.about.share();
         if let Some((rival, gradients)) = self.rival.as_mut().zip(beside) {
             rival.step(gradients, share, step);
         }
-        self.about.trouble.in_a_row = 0;
-        Ok(Some((terms.reported, norm)))
+        Some(shown)
+    }
+
+    /// Takes a step by recording and replaying it. What the replay shows must be what the same model gives without it; if it is not,
+    /// or if the device cannot, this step and all that follow are launched.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device cannot be read.
+    fn record<T: Task<Model = M>>(
+        &mut self,
+        task: &T,
+        form: Form,
+        batch: Batch,
+        mut numbers: Numbers,
+    ) -> Result<Option<Shown>> {
+        let device = device_of(self.model());
+        let (before, about) = (self.state(), self.about.clone());
+        let wanted = self.shown(task, &batch).read();
+        let of_device = numbers.on(&device);
+        numbers.on_device = Some(of_device.clone());
+        let recorded = replay::record(&device, form, batch.clone(), of_device, |batch| {
+            self.launch(task, batch, &numbers).expect("elsewhere than on the CPU every step is taken")
+        });
+        let why = match recorded.and_then(|recorded| Ok((recorded.again()?, recorded))) {
+            Ok((shown, recorded)) => match differing(&wanted, &shown.read()) {
+                None => {
+                    tracing::debug!("from step {} on a recorded step is replayed", about.step + 1);
+                    self.replay = Replay::Ready(recorded);
+                    return Ok(Some(shown));
+                }
+                Some(what) => format!("replayed it gave another {what}"),
+            },
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(
+            "every kernel is launched anew at every step, which takes longer: they cannot be replayed ({why})"
+        );
+        let model = self.model.take().expect("only an update takes it");
+        *self = Self::restored(model, about, before, &device, [Path::new("memory"); 2])?;
+        self.replay = Replay::Never;
+        numbers.on_device = None;
+        Ok(self.launch(task, &batch, &numbers))
+    }
+
+    /// What a step would show.
+    fn shown<T: Task<Model = M>>(&self, task: &T, batch: &Batch) -> Shown {
+        let mut model = self.model().clone();
+        let terms = task.loss(&mut model, None, batch, self.about.step);
+        Shown::of(terms.reported, ByName::of(&model, terms.loss.backward()).norm)
     }
 }
 
 /// Where a model is, without autodiff.
 fn device_of<M: Module>(model: &M) -> Device {
     model.devices().remove(0).inner()
+}
+
+/// The name of a value that is not what was wanted, rounding apart.
+fn differing(wanted: &[(&'static str, f64)], found: &[(&'static str, f64)]) -> Option<&'static str> {
+    let near = |wanted: f64, found: f64| {
+        wanted == found || (wanted - found).abs() <= 0.01 * wanted.abs().max(found.abs()) + 1e-6
+    };
+    let differing = |((name, wanted), (_, found)): (&(&'static str, f64), &(&'static str, f64))| {
+        let both_nan = wanted.is_nan() && found.is_nan(); // which the next report will say
+        (!both_nan && !near(*wanted, *found)).then_some(*name)
+    };
+    wanted.iter().zip(found).find_map(differing)
 }
 
 /// Whether a number is finite, where looking is free: true on any device but the CPU.
@@ -327,7 +423,7 @@ impl<T: Task> Loop<'_, T> {
         let rate = self.session.about.rate();
         let advanced = self.session.advance(self.task);
         match self.of_data(advanced)? {
-            Some((reported, norm)) => self.means.add(reported, norm),
+            Some(shown) => self.means.add(shown),
             None => self.skipped()?,
         }
         (self.tell)(Report::Step { step: self.session.about.step });

@@ -11,7 +11,7 @@ use rand::seq::SliceRandom;
 use rand_distr::StandardNormal;
 
 use super::task::{Evaluation, Task, Terms, joined};
-use crate::data::{Dataset, Item, Loader, Position, SegmentDataset, loader_threads};
+use crate::data::{Batch, Dataset, Drawn, Item, Loader, Position, SegmentDataset, loader_threads};
 use crate::models::{Discriminator, Vae, mean_half_squared_norm};
 use crate::objectives::{Factor, Latents};
 use crate::run::{BetaVae, KlForm, values};
@@ -73,11 +73,16 @@ impl VaeTask {
         Ok(Self { train, test: Arc::new(test), objective, batch_size, latents, data, std, seed, last, device })
     }
 
-    /// Standard normal values `[rows, latents]`, a function of the seed, the purpose and the index.
-    fn noise(&self, rows: usize, purpose: &str, index: u64) -> Tensor<2> {
+    /// Standard normal values `[rows, 1, latents]`, a function of the seed, the purpose and the index.
+    fn normal(&self, rows: usize, purpose: &str, index: u64) -> TensorData {
         let rng = random::stream(self.seed, purpose, index);
         let values: Vec<f32> = rng.sample_iter(StandardNormal).take(rows * self.latents).collect();
-        Tensor::from_data(TensorData::new(values, [rows, self.latents]), &self.device)
+        TensorData::new(values, [rows, 1, self.latents])
+    }
+
+    /// The same on the device, `[rows, latents]`.
+    fn noise(&self, rows: usize, purpose: &str, index: u64) -> Tensor<2> {
+        Tensor::<3>::from_data(self.normal(rows, purpose, index), &self.device).squeeze_dim(1)
     }
 
     /// The first test segments, each beside the next, and what the posterior's mean makes of them.
@@ -150,12 +155,20 @@ impl VaeTask {
 impl Task for VaeTask {
     type Model = Vae;
 
-    fn train_loss(&mut self, model: &mut Vae, rival: Option<&Discriminator>, step: u64) -> Result<Terms> {
+    fn draw(&mut self, step: u64) -> Result<Drawn> {
         let (items, x) = self.train.next_batch()?;
         self.last = items;
-        let x = Tensor::from_data(x, &self.device);
-        let noise = self.noise(self.last.len(), "noise", step);
-        Ok(self.terms(model, rival, x, noise, self.data, Some(step)).0)
+        let [rows, frames] = [0, 1].map(|dimension| x.shape()[dimension]);
+        Ok(Drawn { arrays: vec![x, self.normal(rows, "noise", step)], lengths: vec![frames; rows] })
+    }
+
+    fn loss(&self, model: &mut Vae, rival: Option<&Discriminator>, batch: &Batch, step: u64) -> Terms {
+        let [x, noise] = [0, 1].map(|array| batch.arrays[array].clone());
+        self.terms(model, rival, x, noise.squeeze_dim(1), self.data, Some(step)).0
+    }
+
+    fn is_steady(&self, step: u64) -> bool {
+        !self.objective.grows(step) && self.objective.regularizer.is_of_device()
     }
 
     fn evaluate(&self, model: &Vae, rival: Option<&Discriminator>, stop: &AtomicUsize) -> Result<Option<Evaluation>> {

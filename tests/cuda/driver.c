@@ -3,10 +3,11 @@
  * It knows what CubeCL's CUDA runtime calls and nothing else. Memory is the host's, zeroed; streams are done with what they are
  * given at once; kernels are assembled by `ptxas`, as a driver does, and their launches are held against the device's limits, but
  * none is run: what a kernel would have written stays as it was. So everything but the values is tried: NVRTC on every kernel,
- * registers and shared memory, allocations, copies, the whole host side.
+ * registers and shared memory, allocations, copies, the whole host side. While launches are recorded for a graph, what a driver
+ * refuses then is refused: to wait, to allocate, to load a module.
  *
  *   CUDA_STUB_LOG      a file: a line of tab-separated values for each module loaded and each new form of launch, one where NVRTC is
- *                      used, one for the most memory in use and the count of launches
+ *                      used or a graph recorded, one for the most memory in use, the count of launches and that of replays
  *   CUDA_STUB_PTXAS    the assembler; without it modules are taken as they are
  *   CUDA_STUB_ARCH     compute capability, 90 unless given
  *   CUDA_STUB_MEMORY   bytes of the device, 80e9 unless given; more is out of memory
@@ -20,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_PTX = 218, NOT_FOUND = 500, OUT_OF_RESOURCES = 701, UNSUPPORTED = 801 };
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_PTX = 218, NOT_FOUND = 500, OUT_OF_RESOURCES = 701, UNSUPPORTED = 801, NOT_WHILE_RECORDING = 900, SPOILT = 901 };
 enum { MOST_THREADS = 1024, MOST_SHARED = 227 * 1024, FREE_SHARED = 48 * 1024, REGISTERS = 65536 };
 
 typedef struct Kernel {
@@ -94,6 +95,40 @@ int cuCtxGetCurrent(void **out) { return *out = &context, OK; }
 
 int cuCtxGetStreamPriorityRange(int *least, int *greatest) { return *least = 0, *greatest = -5, OK; }
 
+/* Graphs: recordings of launches and copies, of which one is made at a time. */
+
+static int recording, spoilt, nodes;
+static long replays;
+static int graph; /* any address will do */
+
+/* For what a driver does not do while a stream of any thread records, and spoils the recording. */
+static int refused_while_recording(const char *what) {
+    if (!recording) return OK;
+    char line[128];
+    spoilt = 1;
+    snprintf(line, sizeof line, "spoilt\t%s\n", what);
+    note(line);
+    return NOT_WHILE_RECORDING;
+}
+
+int cuStreamBeginCapture_v2(void *s, int mode) { return recording ? INVALID_VALUE : (recording = 1, spoilt = nodes = 0, OK); }
+
+int cuStreamEndCapture(void *s, void **out) {
+    char line[64];
+    if (!recording) return INVALID_VALUE;
+    recording = 0;
+    snprintf(line, sizeof line, "graph\t%d nodes\t%s\n", nodes, spoilt ? "REFUSED" : "good");
+    note(line);
+    return *out = spoilt ? NULL : &graph, spoilt ? SPOILT : OK;
+}
+
+int cuGraphGetNodes(void *g, void **out, size_t *count) { return *count = 0, OK; } /* it is asked for those of memory */
+int cuGraphNodeGetType(void *node, int *type) { return *type = 0, OK; }
+int cuGraphInstantiateWithFlags(void **out, void *g, unsigned long long flags) { return *out = &graph, OK; }
+int cuGraphUpload(void *g, void *s) { return OK; }
+int cuGraphDestroy(void *g) { return OK; }
+int cuGraphExecDestroy(void *g) { return OK; }
+
 /* Streams and events: whoever waits for kernels waits 20 ms, long enough for CubeCL, which repeats a kernel until its time can be
  * told. */
 
@@ -106,12 +141,13 @@ static int wait_for_kernels(void) {
 
 int cuStreamCreate(void **out, unsigned flags) { return *out = &stream, OK; }
 int cuStreamCreateWithPriority(void **out, unsigned flags, int priority) { return *out = &stream, OK; }
-int cuStreamSynchronize(void *s) { return wait_for_kernels(); }
+int cuGraphLaunch(void *g, void *s) { return __atomic_add_fetch(&replays, 1, __ATOMIC_SEQ_CST), launched = 1, OK; }
+int cuStreamSynchronize(void *s) { return recording ? refused_while_recording("cuStreamSynchronize") : wait_for_kernels(); }
 int cuStreamDestroy_v2(void *s) { return OK; }
 int cuStreamWaitEvent(void *s, void *e, unsigned flags) { return OK; }
 int cuEventCreate(void **out, unsigned flags) { return *out = &event, OK; }
 int cuEventRecord(void *e, void *s) { return OK; }
-int cuEventSynchronize(void *e) { return wait_for_kernels(); }
+int cuEventSynchronize(void *e) { return recording ? refused_while_recording("cuEventSynchronize") : wait_for_kernels(); }
 int cuEventQuery(void *e) { return OK; }
 int cuEventDestroy_v2(void *e) { return OK; }
 int cuEventElapsedTime(float *ms, void *a, void *b) { return *ms = 20, OK; }
@@ -120,6 +156,7 @@ int cuEventElapsedTime_v2(float *ms, void *a, void *b) { return cuEventElapsedTi
 /* Memory */
 
 static int take(void **out, size_t size, int counted) {
+    if (recording) return refused_while_recording("memory");
     pthread_mutex_lock(&lock);
     int full = counted && in_use + size > (size_t)number("CUDA_STUB_MEMORY", 80e9);
     if (counted && !full) {
@@ -149,9 +186,9 @@ int cuMemFree_v2(void *start) { return give(start); }
 int cuMemFreeAsync(void *start, void *s) { return give(start); }
 int cuMemAllocHost_v2(void **out, size_t size) { return take(out, size, 0); }
 int cuMemFreeHost(void *start) { return give(start); }
-int cuMemcpyHtoDAsync_v2(void *to, const void *from, size_t size, void *s) { return memcpy(to, from, size), OK; }
-int cuMemcpyDtoHAsync_v2(void *to, const void *from, size_t size, void *s) { return memcpy(to, from, size), OK; }
-int cuMemcpyDtoDAsync_v2(void *to, const void *from, size_t size, void *s) { return memcpy(to, from, size), OK; }
+int cuMemcpyHtoDAsync_v2(void *to, const void *from, size_t size, void *s) { return nodes += recording, memcpy(to, from, size), OK; }
+int cuMemcpyDtoHAsync_v2(void *to, const void *from, size_t size, void *s) { return nodes += recording, memcpy(to, from, size), OK; }
+int cuMemcpyDtoDAsync_v2(void *to, const void *from, size_t size, void *s) { return nodes += recording, memcpy(to, from, size), OK; }
 
 typedef struct {
     size_t x, y;
@@ -209,6 +246,7 @@ static int assemble(const char *ptx, Kernel *kernel, int *spilled, double *secon
 }
 
 int cuModuleLoadData(void **out, const char *ptx) {
+    if (recording) return refused_while_recording("cuModuleLoadData");
     Kernel *kernel = calloc(1, sizeof *kernel);
     const char *entry = strstr(ptx, ".entry ");
     if (!kernel || !entry || sscanf(entry, ".entry %255[^( \n]", kernel->entry) != 1) return INVALID_PTX;
@@ -241,7 +279,8 @@ int cuLaunchKernel(Kernel *kernel, unsigned gx, unsigned gy, unsigned gz, unsign
                    void *s, void **parameters, void **extra) {
     uint64_t threads = (uint64_t)bx * by * bz, registers = ((kernel->registers + 7) & ~7) * ((threads + 31) & ~31ull);
     int status = OK;
-    launched = 1;
+    if (recording) nodes++;
+    else launched = 1;
     __atomic_add_fetch(&launches, 1, __ATOMIC_SEQ_CST);
     if (!gx || !gy || !gz || !threads || threads > MOST_THREADS || bz > 64 || gy > 65535 || gz > 65535) status = INVALID_VALUE;
     else if (shared + kernel->fixed_shared > (unsigned)kernel->allowed_shared) status = INVALID_VALUE;
@@ -279,6 +318,6 @@ int cuGetErrorString(int error, const char **out) { return *out = "refused by th
 static void __attribute__((destructor)) ended(void) {
     char line[128];
     if (!most_used) return; /* was only looked at */
-    snprintf(line, sizeof line, "total\t%zu bytes\t%ld launches\n", most_used, launches);
+    snprintf(line, sizeof line, "total\t%zu bytes\t%ld launches\t%ld replays\n", most_used, launches, replays);
     note(line);
 }

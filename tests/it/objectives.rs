@@ -11,7 +11,7 @@ use rand::Rng;
 use rand_distr::StandardNormal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vae_workshop::data::{Position, Room, SegmentDataset};
+use vae_workshop::data::{Batch, Drawn, Position, Room, SegmentDataset};
 use vae_workshop::models::{ConvVaeConfig, Discriminator, DiscriminatorConfig, Gaussian, Vae, VaeConfig};
 use vae_workshop::objectives::{Capacity, DipKind, Factor, Regularizer, Sampling};
 use vae_workshop::run::{AdamConfig, BetaVae, NamedTensors, Objective, RunDir, parameters};
@@ -287,7 +287,8 @@ fn the_encoder_is_trained_against_the_discriminator_and_the_decoder_is_not() {
     let terms = |gamma: f64| {
         let (session, mut task) = session(&run, factor(gamma));
         let mut model = session.model().clone();
-        let terms = task.train_loss(&mut model, session.rival().map(|rival| rival.model()), 0).unwrap();
+        let batch = task.draw(0).unwrap().on(&Device::flex());
+        let terms = task.loss(&mut model, session.rival().map(|rival| rival.model()), &batch, 0);
         (session, terms)
     };
     const ENCODER: [&str; 3] = ["encoder", "mean", "raw_scale"];
@@ -316,16 +317,27 @@ fn the_encoder_is_trained_against_the_discriminator_and_the_decoder_is_not() {
 struct Spoilt {
     task: VaeTask,
     steps: Vec<u64>,
+    spoils: bool,
 }
 
 impl Task for Spoilt {
     type Model = Vae;
 
-    fn train_loss(&mut self, model: &mut Vae, rival: Option<&Discriminator>, step: u64) -> Result<Terms> {
-        let Terms { loss, rival, reported } = self.task.train_loss(model, rival, step)?;
-        let spoilt = self.steps.iter().position(|&spoilt| spoilt == step).map(|found| self.steps.remove(found));
-        let by = if spoilt.is_some() { f32::NAN } else { 1.0 };
-        Ok(Terms { loss, rival: rival.map(|loss| loss.mul_scalar(by)), reported })
+    fn draw(&mut self, step: u64) -> Result<Drawn> {
+        let drawn = self.task.draw(step)?;
+        self.spoils =
+            self.steps.iter().position(|&spoilt| spoilt == step).map(|found| self.steps.remove(found)).is_some();
+        Ok(drawn)
+    }
+
+    fn loss(&self, model: &mut Vae, rival: Option<&Discriminator>, batch: &Batch, step: u64) -> Terms {
+        let Terms { loss, rival, reported } = self.task.loss(model, rival, batch, step);
+        let by = if self.spoils { f32::NAN } else { 1.0 };
+        Terms { loss, rival: rival.map(|loss| loss.mul_scalar(by)), reported }
+    }
+
+    fn is_steady(&self, step: u64) -> bool {
+        self.task.is_steady(step)
     }
 
     fn evaluate(&self, model: &Vae, rival: Option<&Discriminator>, stop: &AtomicUsize) -> Result<Option<Evaluation>> {
@@ -350,7 +362,7 @@ fn a_discriminator_that_is_not_finite_changes_nothing_and_goes_back_with_the_vae
     let folder = TempDir::new().unwrap();
     let run = RunDir::at(folder.path());
     let (mut one, task) = session(&run, factor(35.0));
-    let mut task = Spoilt { task, steps: vec![1] };
+    let mut task = Spoilt { task, steps: vec![1], spoils: false };
     assert!(one.advance(&mut task).unwrap().is_some());
     let before = one.state();
     assert!(before.1.0.contains_key("discriminator.hidden.0.weight.second"), "{:?}", before.1.0.keys());
@@ -360,7 +372,7 @@ fn a_discriminator_that_is_not_finite_changes_nothing_and_goes_back_with_the_vae
     assert!(after.1.0["discriminator.logits.weight"] != before.1.0["discriminator.logits.weight"]);
 
     let (mut one, task) = session(&run, factor(35.0));
-    let mut task = Spoilt { task, steps: (8..8 + u64::from(SKIPS_IN_A_ROW)).collect() };
+    let mut task = Spoilt { task, steps: (8..8 + u64::from(SKIPS_IN_A_ROW)).collect(), spoils: false };
     let (stop, mut back) = (AtomicUsize::new(0), Vec::new());
     let outcome = fit(&mut task, &mut one, &run, &LIMITS, &stop, &mut |report| {
         if let Report::RolledBack { from, to, .. } = report {

@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use tempfile::TempDir;
-use vae_workshop::data::{FeatureSet, PairDataset, Position, Room, SegmentDataset, Standardizer};
+use vae_workshop::data::{Batch, Drawn, FeatureSet, PairDataset, Position, Room, SegmentDataset, Standardizer};
 use vae_workshop::models::{Cbhg, CbhgConfig, ConvVaeConfig, Discriminator, Vae, VaeConfig};
 use vae_workshop::run::{
     AdamConfig, BatchConfig, BetaVae, InverterRecipe, ModelConfig, Objective, RunConfig, RunDir, Schedule, parameters,
@@ -32,16 +32,27 @@ pub struct Wild<'a, T> {
     steps: Vec<u64>,
     by: f32,
     stops: Option<&'a AtomicUsize>,
+    spoils: bool,
 }
 
 impl<T: Task> Task for Wild<'_, T> {
     type Model = T::Model;
 
-    fn train_loss(&mut self, model: &mut T::Model, rival: Option<&Discriminator>, step: u64) -> Result<Terms> {
-        let Terms { loss, rival, reported } = self.task.train_loss(model, rival, step)?;
-        let spoilt = self.steps.iter().position(|&spoilt| spoilt == step).map(|found| self.steps.remove(found));
-        let by = if spoilt.is_some() { self.by } else { 1.0 };
-        Ok(Terms { loss: loss.mul_scalar(by), rival, reported })
+    fn draw(&mut self, step: u64) -> Result<Drawn> {
+        let drawn = self.task.draw(step)?;
+        self.spoils =
+            self.steps.iter().position(|&spoilt| spoilt == step).map(|found| self.steps.remove(found)).is_some();
+        Ok(drawn)
+    }
+
+    fn loss(&self, model: &mut T::Model, rival: Option<&Discriminator>, batch: &Batch, step: u64) -> Terms {
+        let Terms { loss, rival, reported } = self.task.loss(model, rival, batch, step);
+        let by = if self.spoils { self.by } else { 1.0 };
+        Terms { loss: loss.mul_scalar(by), rival, reported }
+    }
+
+    fn is_steady(&self, step: u64) -> bool {
+        self.task.is_steady(step)
     }
 
     fn evaluate(
@@ -112,7 +123,7 @@ fn vae_in<'a>(
         Some(checkpoint) => Session::resume(fresh, checkpoint, &device).unwrap(),
         None => Session::start(fresh, config(model.into(), Objective::BetaVae(BetaVae::new(1.0)), 20), standardizer),
     };
-    (session, Wild { task, steps: spoilt.into_iter().collect(), by: f32::NAN, stops: None })
+    (session, Wild { task, steps: spoilt.into_iter().collect(), by: f32::NAN, stops: None, spoils: false })
 }
 
 fn inverter<'a>(spoilt: impl IntoIterator<Item = u64>) -> (Session<Cbhg>, Wild<'a, InverterTask>) {
@@ -133,7 +144,7 @@ fn inverter<'a>(spoilt: impl IntoIterator<Item = u64>) -> (Session<Cbhg>, Wild<'
     let objective = Objective::SpectrumL1 { recipe: InverterRecipe::Correction, knee: None };
     let fresh = model.init(1, &device.autodiff());
     let session = Session::start(fresh, config(ModelConfig::Cbhg(model), objective, 16), standardizer);
-    (session, Wild { task, steps: spoilt.into_iter().collect(), by: f32::INFINITY, stops: None })
+    (session, Wild { task, steps: spoilt.into_iter().collect(), by: f32::INFINITY, stops: None, spoils: false })
 }
 
 pub const LIMITS: Limits = Limits {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -13,10 +14,10 @@ use vae_workshop::device::{DeviceChoice, open};
 use vae_workshop::kernels::plain;
 use vae_workshop::models::{CbhgConfig, ConvVaeConfig, LstmVaeConfig, Scale, Vae, VaeConfig};
 use vae_workshop::nn::{BiGru, Init, Lengths, Lstm};
-use vae_workshop::run::{AdamConfig, Clipping};
+use vae_workshop::run::{AdamConfig, Clipping, NamedTensors, RunDir};
 use vae_workshop::train::{Adam, ByName};
 
-use crate::env::{fixture, succeed, text};
+use crate::env::{binary, fixture, succeed, text};
 use crate::kernels::{batches, distance, gradients, loss, noise_on};
 use crate::pipeline::{files, runs};
 
@@ -243,6 +244,77 @@ fn trainers_follow_the_cpus_and_go_on_where_they_ended() {
         for (step, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
             let most = if step == 0 { 1e-4 } else { 1e-3 };
             assert!((found - wanted).abs() < most * wanted.abs(), "{program} {sizes:?}, step {step}: {found} {wanted}");
+        }
+    }
+}
+
+/// A run of 16 steps, with all that a step can change: the losses, the last checkpoint's tensors, whether steps were replayed.
+fn trained(program: &str, flags: &[&str], run: &Path) -> (Vec<f64>, [NamedTensors; 2], bool) {
+    let data = fixture();
+    let common = [
+        "--device",
+        "wgpu",
+        "--preset",
+        "tiny",
+        "--seed",
+        "3",
+        "--steps",
+        "16",
+        "--log-every",
+        "1",
+        "--eval-every",
+        "9",
+    ];
+    let all = [
+        "--ema",
+        "0.9",
+        "--weight-decay",
+        "0.01",
+        "--schedule",
+        "cosine",
+        "--decay-steps",
+        "12",
+        "--warmup-steps",
+        "3",
+    ];
+    let folders = [text(run), text(&data.train), text(&data.test)];
+    let output = Command::new(binary(program))
+        .args([&folders[..], &common, &all, flags].concat())
+        .env("VAE_WORKSHOP_LOG", "error,vae_workshop=debug")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && !said.contains("cannot be replayed"), "{said}");
+    let last = RunDir::at(run).latest().unwrap().unwrap();
+    (losses(run), [last.model().unwrap(), last.optimizer().unwrap()], said.contains("a recorded step is replayed"))
+}
+
+#[test]
+fn replayed_steps_change_what_launched_ones_do() {
+    let more: [(&str, &[&str]); 3] = [
+        ("train-vae", &["--batch-size", "8", "--objective", "beta-tc"]),
+        ("train-vae", &["--batch-size", "8", "--objective", "dip"]),
+        ("train-vae", &["--batch-size", "8", "--preset", "workshop", "--cells", "16"]),
+    ];
+    for (program, flags) in TRAINERS.into_iter().chain(more) {
+        let folder = TempDir::new().unwrap();
+        let [launched, replayed] = ["launched", "replayed"].map(|name| folder.path().join(name));
+        let (wanted, wanted_state, never) = trained(program, &[flags, &["--no-replay"]].concat(), &launched);
+        let (found, found_state, always) = trained(program, flags, &replayed);
+        assert!(always && !never, "{program} {flags:?}");
+        assert_eq!(found.len(), 16);
+        for (step, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+            assert!(
+                (found - wanted).abs() <= 1e-6 * wanted.abs(),
+                "{program} {flags:?}, step {step}: {found} {wanted}"
+            );
+        }
+        for (found, wanted) in found_state.iter().zip(&wanted_state) {
+            assert!(found.0.keys().eq(wanted.0.keys()));
+            for (name, (_, wanted)) in &wanted.0 {
+                let distance = distance(&found.0[name].1, wanted);
+                assert!(distance < 1e-5, "{program} {flags:?}: {name} differs by {distance}");
+            }
         }
     }
 }

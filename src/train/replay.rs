@@ -1,0 +1,122 @@
+//! A step that is recorded once on a GPU and replayed from then on: one launch in place of hundreds.
+//!
+//! What is recorded are kernels and the memory that they work on, no values: all that a step changes must lie where it lay, all that
+//! differs from step to step is brought into the same memory before each. `kernels::assign` and `kernels::adam_in_place` see to
+//! that. Devices record through CUDA graphs; wgpu keeps a list.
+
+use burn::backend::{Backend, BackendTypes, Dispatch};
+use burn::tensor::{Device, Tensor};
+
+use super::adam::Numbers;
+use super::means::Shown;
+use crate::data::{Batch, Drawn, Form};
+use crate::kernels;
+use crate::{Error, Result};
+
+/// Steps in which kernels are found, compiled and fused, before anything is prepared.
+const FIRST: u32 = 3;
+
+/// Steps that then show the allocator how much it needs: a recording must find all its memory there.
+const PREPARED: u32 = 3;
+
+/// How far a session is with its recording.
+pub(super) enum Replay {
+    /// Every kernel is launched by itself.
+    Never,
+    /// So many steps of this form have been.
+    Waiting { form: Form, steps: u32 },
+    /// It is there.
+    Ready(Recorded),
+}
+
+/// What a step is to do.
+pub(super) enum Way {
+    Launch,
+    Record,
+    Replay,
+}
+
+/// A recorded step and the memory that it works on, beside model and optimizer.
+pub(super) struct Recorded {
+    form: Form,
+    batch: Batch,
+    numbers: Tensor<1>,
+    shown: Shown,
+    graph: <Dispatch as BackendTypes>::GraphPrimitive,
+    device: Device,
+}
+
+impl Replay {
+    /// Before the first step.
+    pub fn new() -> Self {
+        Self::Waiting { form: Form::new(), steps: 0 }
+    }
+
+    /// What the next step is to do, which has this form if it can be recorded at all.
+    pub fn way(&mut self, form: Option<Form>, device: &Device) -> Way {
+        if !kernels::update_in_place(device) {
+            return Way::Launch;
+        }
+        match (self, form) {
+            (Self::Ready(recorded), Some(next)) if recorded.form == next => Way::Replay,
+            (Self::Waiting { form, steps }, Some(next)) => {
+                if *form != next && *steps <= FIRST {
+                    (*form, *steps) = (next.clone(), 0);
+                }
+                *steps += u32::from(*form == next);
+                if *steps == FIRST + 1 && *form == next && Dispatch::graph_prepare(device.as_dispatch()).is_err() {
+                    *steps = FIRST; // tried again
+                }
+                if *steps > FIRST + PREPARED && *form == next { Way::Record } else { Way::Launch }
+            }
+            _ => Way::Launch,
+        }
+    }
+}
+
+/// Records what `step` launches, in a place of which `batch`, `numbers` and all that it changes stay. Nothing of it is computed.
+///
+/// # Errors
+/// If the device cannot; then what `step` was to change is lost.
+pub(super) fn record(
+    device: &Device,
+    form: Form,
+    batch: Batch,
+    numbers: Tensor<1>,
+    step: impl FnOnce(&Batch) -> Shown,
+) -> Result<Recorded> {
+    let dispatch = device.as_dispatch();
+    Dispatch::graph_start_capture(dispatch).map_err(refused)?;
+    let shown = step(&batch);
+    let graph = Dispatch::graph_stop_capture(dispatch).map_err(refused)?;
+    Ok(Recorded { form, batch, numbers, shown, graph, device: device.clone() })
+}
+
+impl Recorded {
+    /// Takes the step with another batch and other numbers. What is shown is in the same memory each time.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn replay(&mut self, drawn: Drawn, numbers: &Numbers) -> Result<Shown> {
+        let arrays = self.batch.arrays.drain(..).zip(drawn.on(&self.device).arrays);
+        self.batch.arrays = arrays.map(|(to, from)| kernels::assign(to, from)).collect();
+        self.numbers = kernels::assign(self.numbers.clone(), numbers.on(&self.device));
+        self.again()
+    }
+
+    /// Takes the step with what is there.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn again(&self) -> Result<Shown> {
+        // SAFETY: the graph reads and writes `batch`, `numbers` and `shown`, which are held here, parameters, moments, averages and
+        // running statistics, which the session that holds `self` keeps in their memory, and what was allocated while recording, which
+        // the graph itself holds. All is used from this thread and through the one stream of the device.
+        unsafe { Dispatch::graph_replay(self.device.as_dispatch(), &self.graph) }.map_err(refused)?;
+        Ok(self.shown.clone())
+    }
+}
+
+fn refused(why: impl std::fmt::Display) -> Error {
+    Error::Device(format!("{why}"))
+}
