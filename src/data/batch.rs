@@ -10,6 +10,8 @@ pub struct Drawn {
     pub arrays: Vec<TensorData>,
     /// Real frames of each item of the first array, `[batch, frames, ...]`.
     pub lengths: Vec<usize>,
+    /// Whether there is a mask even where nothing is padded.
+    pub masked: bool,
 }
 
 /// It, on a device.
@@ -21,21 +23,36 @@ pub struct Batch {
     pub lengths: Lengths,
 }
 
-/// Shapes of the arrays of a batch without padding: what another batch must have to be computed in the same way.
-pub type Form = Vec<Vec<usize>>;
+/// What another batch must have to be computed in the same way: the shapes of its arrays, and a mask or none.
+pub type Form = (Vec<Vec<usize>>, bool);
 
 impl Drawn {
-    /// `None` if there is padding.
-    pub fn form(&self) -> Option<Form> {
-        let frames = self.arrays[0].shape()[1];
-        let whole = self.lengths.iter().all(|&length| length == frames);
-        whole.then(|| self.arrays.iter().map(|array| array.shape().to_vec()).collect())
+    /// See [`Form`].
+    pub fn form(&self) -> Form {
+        let padded = self.lengths.iter().any(|&length| length < self.frames());
+        (self.arrays.iter().map(|array| array.shape().to_vec()).collect(), self.masked || padded)
     }
 
     /// The batch on a device.
     pub fn on(self, device: &Device) -> Batch {
-        let frames = self.arrays[0].shape()[1];
-        let arrays = self.arrays.into_iter().map(|array| Tensor::from_data(array, device)).collect();
-        Batch { arrays, lengths: Lengths::new(self.lengths, frames, device) }
+        let (frames, (_, masked)) = (self.frames(), self.form());
+        let lengths = if masked { Lengths::masked } else { Lengths::new };
+        let lengths = lengths(self.lengths, frames, device);
+        Batch { arrays: self.arrays.into_iter().map(|array| Tensor::from_data(array, device)).collect(), lengths }
+    }
+
+    fn frames(&self) -> usize {
+        self.arrays[0].shape()[1]
+    }
+}
+
+impl Batch {
+    /// Puts another batch of this form where this one lies; `assign` puts a tensor in the place of the first.
+    pub(crate) fn assign(&mut self, other: Self, assign: impl Fn(Tensor<3>, Tensor<3>) -> Tensor<3>) {
+        let pairs = self.arrays.drain(..).zip(other.arrays);
+        self.arrays = pairs.map(|(to, from)| assign(to, from)).collect();
+        if let Some(mask) = other.lengths.mask() {
+            self.lengths.change_mask(|to| assign(to, mask.clone()));
+        }
     }
 }

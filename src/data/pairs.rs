@@ -23,6 +23,8 @@ pub struct PairDataset {
     /// How inputs are standardised, and what the network corrects, if it does.
     correction: Option<(Standardizer, LinearEstimate)>,
     augmented: Option<Augmented>,
+    /// What batches are padded to at least, and whether any ever is.
+    padded: (usize, bool),
 }
 
 /// What is changed in training.
@@ -38,6 +40,7 @@ pub struct PairValues {
     target: Option<TensorData>,
     spectrum: TensorData,
     lengths: Vec<usize>,
+    masked: bool,
 }
 
 /// A padded batch.
@@ -63,7 +66,7 @@ impl PairDataset {
         let correction = standardizer.map(estimate).transpose()?;
         let spectra = Spectra::open(set.entries.iter().collect(), &[Spectrum::Logmel, Spectrum::Logspec], room)?;
         let (lengths, widths) = (spectra.lengths(), [set.config().n_filterbank, set.config().bins()]);
-        Ok(Self { spectra, lengths, widths, correction, augmented: None })
+        Ok(Self { spectra, lengths, widths, correction, augmented: None, padded: (0, false) })
     }
 
     /// The same with crops of `set`, which it was loaded from, changed as `augment` says; `seed` and their place in the order
@@ -79,6 +82,11 @@ impl PairDataset {
         }
         let augmenter = Augmenter::new(augment, set.config())?;
         Ok(Self { augmented: Some(Augmented { augmenter, seed }), ..self })
+    }
+
+    /// The same with batches of at least so many frames, all of them masked if some file is shorter: then all are alike.
+    pub fn padded_to(self, frames: usize) -> Self {
+        Self { padded: (frames, self.lengths.iter().any(|&length| length < frames)), ..self }
     }
 
     /// All files as pieces of at most `longest` frames, one after the other.
@@ -139,7 +147,8 @@ impl Dataset for PairDataset {
     /// The items padded to the longest of them.
     fn batch(&self, items: &[Item], at: Position) -> Result<PairValues> {
         let lengths: Vec<usize> = items.iter().map(|item| item.frames as usize).collect();
-        let frames = lengths.iter().copied().max().expect("a batch has at least one item");
+        let (least, masked) = self.padded;
+        let frames = lengths.iter().copied().max().expect("a batch has at least one item").max(least);
         let [mels, bins] = self.widths;
         let mut input = Padded::new(items.len(), frames, mels);
         let mut target = self.correction.as_ref().map(|_| Padded::new(items.len(), frames, bins));
@@ -156,14 +165,18 @@ impl Dataset for PairDataset {
             spectrum.push(&logspec);
         }
         let (input, target, spectrum) = (input.data(), target.map(Padded::data), spectrum.data());
-        Ok(PairValues { input, target, spectrum, lengths })
+        Ok(PairValues { input, target, spectrum, lengths, masked })
     }
 }
 
 impl PairValues {
     /// Input and target, without what only shows.
     pub(crate) fn for_training(self) -> Drawn {
-        Drawn { arrays: vec![self.input, self.target.unwrap_or(self.spectrum)], lengths: self.lengths }
+        Drawn {
+            arrays: vec![self.input, self.target.unwrap_or(self.spectrum)],
+            lengths: self.lengths,
+            masked: self.masked,
+        }
     }
 
     /// The batch on a device.

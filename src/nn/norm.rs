@@ -68,10 +68,9 @@ impl MaskedBatchNorm {
             statistics.push(BatchStatistics { mean, variance });
             return y;
         }
-        let count = lengths.valid_frames() as f64;
-        let mean = lengths.zero_padding(x.clone()).sum_dims(&[0, 1]).div_scalar(count); // [1, 1, channels]
+        let mean = lengths.mean_of_sum(lengths.zero_padding(x.clone()).sum_dims(&[0, 1])); // [1, 1, channels]
         let centred = x - mean.clone();
-        let variance = lengths.zero_padding(centred.clone()).square().sum_dims(&[0, 1]).div_scalar(count);
+        let variance = lengths.mean_of_sum(lengths.zero_padding(centred.clone()).square().sum_dims(&[0, 1]));
         let channels = mean.dims()[2];
         statistics.push(BatchStatistics {
             mean: mean.inner().reshape([channels]),

@@ -10,6 +10,7 @@ use ndarray::Array2;
 use super::task::{Evaluation, Task, Terms, joined};
 use crate::Result;
 use crate::data::{Batch, Dataset, Drawn, Item, Loader, PairDataset, Position, loader_threads};
+use crate::device::is_cpu;
 use crate::features::FeatureConfig;
 use crate::kernels;
 use crate::models::{Cbhg, Discriminator};
@@ -47,6 +48,8 @@ impl InverterTask {
         device: &Device,
     ) -> Result<Self> {
         let sampler = train.sampler(seed, batch.frames);
+        // Batches alike can be replayed; on the CPU padding would only be more to compute.
+        let train = if is_cpu(device) { train } else { train.padded_to(batch.frames) };
         let train = Loader::new(train, sampler, batch.size, loader_threads())?;
         let weights = Weights::new(weights, device);
         Ok(Self { train, test: Arc::new(test), weights, last: Vec::new(), device: device.clone() })
@@ -93,7 +96,7 @@ impl Weights {
         }
         let difference = lengths.zero_padding(output - target);
         let weighted = difference.abs() * self.on_device.clone();
-        weighted.sum().div_scalar((lengths.valid_frames() * self.values.len()) as f64)
+        lengths.mean_of_sum(weighted.sum()).div_scalar(self.values.len() as f64)
     }
 }
 

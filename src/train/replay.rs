@@ -49,7 +49,7 @@ pub(super) struct Recorded {
 impl Replay {
     /// Before the first step.
     pub fn new() -> Self {
-        Self::Waiting { form: Form::new(), steps: 0 }
+        Self::Waiting { form: Form::default(), steps: 0 }
     }
 
     /// What the next step is to do, which has this form if it can be recorded at all.
@@ -98,8 +98,7 @@ impl Recorded {
     /// # Errors
     /// If the device fails.
     pub fn replay(&mut self, drawn: Drawn, numbers: &Numbers) -> Result<Shown> {
-        let arrays = self.batch.arrays.drain(..).zip(drawn.on(&self.device).arrays);
-        self.batch.arrays = arrays.map(|(to, from)| kernels::assign(to, from)).collect();
+        self.batch.assign(drawn.on(&self.device), kernels::assign);
         self.numbers = kernels::assign(self.numbers.clone(), numbers.on(&self.device));
         self.again()
     }

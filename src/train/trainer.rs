@@ -192,7 +192,7 @@ impl<M: Module> Session<M> {
         let drawn = task.draw(step)?;
         let device = device_of(self.model());
         let numbers = self.adam.numbers(self.about.rate(), step);
-        let form = drawn.form().filter(|_| self.rival.is_none() && task.is_steady(step));
+        let form = (self.rival.is_none() && task.is_steady(step)).then(|| drawn.form());
         let shown = match (self.replay.way(form.clone(), &device), &mut self.replay) {
             (Way::Replay, Replay::Ready(recorded)) => Some(recorded.replay(drawn, &numbers)?),
             (Way::Record, _) => self.record(task, form.unwrap_or_default(), drawn.on(&device), numbers)?,

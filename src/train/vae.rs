@@ -159,7 +159,7 @@ impl Task for VaeTask {
         let (items, x) = self.train.next_batch()?;
         self.last = items;
         let [rows, frames] = [0, 1].map(|dimension| x.shape()[dimension]);
-        Ok(Drawn { arrays: vec![x, self.normal(rows, "noise", step)], lengths: vec![frames; rows] })
+        Ok(Drawn { arrays: vec![x, self.normal(rows, "noise", step)], lengths: vec![frames; rows], masked: false })
     }
 
     fn loss(&self, model: &mut Vae, rival: Option<&Discriminator>, batch: &Batch, step: u64) -> Terms {
