@@ -26,22 +26,27 @@ use vae_workshop::{Error, Result};
 use crate::env::{binary, fixture, succeed, text};
 use crate::events;
 
-/// A task whose loss is multiplied by `by` at some steps, as often as they are named, and that asks to stop when an evaluation begins.
+/// A task whose losses are spoilt at some steps, as often as they are named, and that asks to stop when an evaluation begins.
 pub struct Wild<'a, T> {
     task: T,
     steps: Vec<u64>,
-    by: f32,
+    spoil: fn(Terms) -> Terms,
     stops: Option<&'a AtomicUsize>,
+}
+
+impl<T> Wild<'_, T> {
+    pub fn new(task: T, steps: impl IntoIterator<Item = u64>, spoil: fn(Terms) -> Terms) -> Self {
+        Self { task, steps: steps.into_iter().collect(), spoil, stops: None }
+    }
 }
 
 impl<T: Task> Task for Wild<'_, T> {
     type Model = T::Model;
 
     fn train_loss(&mut self, model: &mut T::Model, rival: Option<&Discriminator>, step: u64) -> Result<Terms> {
-        let Terms { loss, rival, reported } = self.task.train_loss(model, rival, step)?;
+        let terms = self.task.train_loss(model, rival, step)?;
         let spoilt = self.steps.iter().position(|&spoilt| spoilt == step).map(|found| self.steps.remove(found));
-        let by = if spoilt.is_some() { self.by } else { 1.0 };
-        Ok(Terms { loss: loss.mul_scalar(by), rival, reported })
+        Ok(if spoilt.is_some() { (self.spoil)(terms) } else { terms })
     }
 
     fn evaluate(
@@ -112,7 +117,8 @@ fn vae_in<'a>(
         Some(checkpoint) => Session::resume(fresh, checkpoint, &device).unwrap(),
         None => Session::start(fresh, config(model.into(), Objective::BetaVae(BetaVae::new(1.0)), 20), standardizer),
     };
-    (session, Wild { task, steps: spoilt.into_iter().collect(), by: f32::NAN, stops: None })
+    let not_a_number = |terms: Terms| Terms { loss: terms.loss.mul_scalar(f32::NAN), ..terms };
+    (session, Wild::new(task, spoilt, not_a_number))
 }
 
 fn inverter<'a>(spoilt: impl IntoIterator<Item = u64>) -> (Session<Cbhg>, Wild<'a, InverterTask>) {
@@ -133,7 +139,8 @@ fn inverter<'a>(spoilt: impl IntoIterator<Item = u64>) -> (Session<Cbhg>, Wild<'
     let objective = Objective::SpectrumL1 { recipe: InverterRecipe::Correction, knee: None };
     let fresh = model.init(1, &device.autodiff());
     let session = Session::start(fresh, config(ModelConfig::Cbhg(model), objective, 16), standardizer);
-    (session, Wild { task, steps: spoilt.into_iter().collect(), by: f32::INFINITY, stops: None })
+    let infinite = |terms: Terms| Terms { loss: terms.loss.mul_scalar(f32::INFINITY), ..terms };
+    (session, Wild::new(task, spoilt, infinite))
 }
 
 pub const LIMITS: Limits = Limits {
