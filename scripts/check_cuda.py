@@ -12,14 +12,13 @@ Each network trains a few steps at its default sizes. What is wanted:
 
 - the programs end well, on a device of 80 GB, and where the device is too small with the one line that says so;
 - kernels are assembled and launched within the device's limits. Autotune may try what is refused, but has to have a choice left;
-- the recurrent layers' own kernels spill no register;
+- where there are recurrent layers, their own kernels are launched, none is refused, and none spills a register;
 - kernels, and which of them are the fastest, are kept: a third start compiles nothing. (A second one may, where the first was the
   time to try.)
 """
 
 import argparse
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -38,6 +37,7 @@ CASES = {
     "factor": ("train-vae", ["--objective", "factor", "--ema", "0.999", "--weight-decay", "0.01"]),
     "cbhg": ("train-inverter", ["--batch-size", "8"]),
 }
+RECURRENT = ["lstm", "cbhg"]
 
 
 def main():
@@ -85,7 +85,8 @@ def train(arguments, environment, name, program, flags):
     modules, launches, most, _ = read(log)
     refused = [module for module in modules if module["verdict"] != "good"]
     unlaunched = [launch for launch in launches if launch["verdict"] != "good"]
-    own = [module for module in modules if re.match("(for|back)ward_", module["entry"])]  # src/kernels/cube
+    is_own = lambda kernel: re.match("(for|back)ward_", kernel["entry"])  # src/kernels/cube
+    own, own_launches = list(filter(is_own, modules)), list(filter(is_own, launches))
     assembling = sum(module["seconds"] for module in modules)
     print(f"{name}: {seconds:.0f} s for {len(modules)} kernels, {assembling:.0f} s of it in ptxas; "
           f"{len(refused)} not assembled, {len(unlaunched)} forms of launch refused; "
@@ -100,6 +101,11 @@ def train(arguments, environment, name, program, flags):
         failed.append("no kernel was compiled")
     failed += [f"{module['entry']} spills {module['spilled']} bytes" for module in own if module["spilled"]]
     failed += [f"{module['entry']} was not assembled" for module in own if module["verdict"] != "good"]
+    failed += [f"{launch['entry']} was refused: grid {launch['grid']}, block {launch['block']}, {launch['shared']}"
+               for launch in own_launches if launch["verdict"] != "good"]
+    if name in RECURRENT:
+        launched = {launch["entry"].split("_")[0] for launch in own_launches if launch["verdict"] == "good"}
+        failed += [f"no kernel {way}_* of the recurrent layers was launched" for way in ["forward", "backward"] if way not in launched]
     return failed
 
 
@@ -114,12 +120,17 @@ def start(arguments, environment, folder, log, program, flags):
 
 
 def started_again(arguments, environment, name):
+    failed = []
     for folder in ["second", "third"]:
         log = arguments.work / f"{folder}.log"
         done, seconds = start(arguments, environment, folder, log, *CASES[name])
         modules, _, _, compiled = read(log)
         print(f"{name}, {folder} start: {seconds:.0f} s, {len(modules)} kernels, {'some' if compiled else 'none'} of them compiled")
-    return ["a third start compiles kernels"] if compiled or done.returncode else []
+        if done.returncode != 0:
+            failed.append(f"{name}: the {folder} start ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+    if compiled:
+        failed.append(f"{name}: the third start compiles kernels")
+    return failed
 
 
 def too_small(arguments, environment):

@@ -52,7 +52,7 @@ impl FeatureFile {
                 npz.floats(&features.au)?;
             }
             if contents.logspec {
-                matrix_into(&mut npz, "logspec", &features.logspec)?;
+                npz.matrix("logspec", &features.logspec)?;
             }
             end(npz, path, &features.logmel, &features.meta)
         })
@@ -146,18 +146,10 @@ impl FeatureFile {
 /// What every feature file ends with.
 fn end<W: Write + Seek>(mut npz: NpzParts<W>, path: &Path, logmel: &Array2<f32>, meta: &FeatureMeta) -> Result<()> {
     let meta = serde_json::to_vec(meta).map_err(|e| Error::file(path, format!("not written: {e}")))?;
-    matrix_into(&mut npz, "logmel", logmel)?;
+    npz.matrix("logmel", logmel)?;
     npz.begin("meta", "|u1", &[meta.len()])?;
     npz.bytes(&meta)?;
     npz.finish()
-}
-
-fn matrix_into<W: Write + Seek>(npz: &mut NpzParts<W>, name: &str, matrix: &Array2<f32>) -> Result<()> {
-    npz.begin(name, "<f4", matrix.shape())?;
-    matrix.rows().into_iter().try_for_each(|row| match row.to_slice() {
-        Some(row) => npz.floats(row),
-        None => npz.floats(&row.to_vec()),
-    })
 }
 
 fn meta(npz: &mut Npz, path: &Path, known: Option<&FeatureConfig>) -> Result<FeatureMeta> {

@@ -7,7 +7,7 @@ mod file;
 mod frames;
 pub mod manifest;
 pub(crate) mod npy;
-mod npz_parts;
+pub(crate) mod npz_parts;
 
 pub use config::{FeatureConfig, RatePreset};
 pub use extract::{FeatureExtractor, Prepared};

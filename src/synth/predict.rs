@@ -4,14 +4,14 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use ndarray::Array2;
-use ndarray_npy::NpzWriter;
 
 use super::{Source, VaeCodec, Vocoder, VocoderConfig};
+use crate::Result;
 use crate::beside::{create_parent, write_beside};
 use crate::dsp::phase::Phase;
 use crate::features::FeatureConfig;
+use crate::features::npz_parts::NpzParts;
 use crate::run::Checkpoint;
-use crate::{Error, Result};
 
 /// A trained model of either kind.
 #[allow(clippy::large_enum_variant)] // there is one in a process
@@ -47,7 +47,7 @@ impl Predictor {
     /// Writes an `.npz` with `logmel`, the input, and what the model gives, and makes its folder if need be.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be written.
+    /// [`Error::Io`](crate::Error::Io) if it cannot be written.
     pub fn write(&self, source: &Source, path: &Path) -> Result<()> {
         let input = source.logmel.view();
         let found: Vec<(&str, Array2<f32>)> = match self {
@@ -63,12 +63,10 @@ impl Predictor {
         };
         create_parent(path)?;
         write_beside(path, |file| {
-            let mut npz = NpzWriter::new(file);
-            let mut add = |name: &str, array: &Array2<f32>| npz.add_array(name, array);
-            add("logmel", &source.logmel)
-                .and_then(|()| found.iter().try_for_each(|(name, array)| add(name, array)))
-                .and_then(|()| npz.finish().map(drop))
-                .map_err(|error| Error::Io { path: path.to_path_buf(), source: std::io::Error::other(error) })
+            let mut npz = NpzParts::new(file, path);
+            npz.matrix("logmel", &source.logmel)?;
+            found.iter().try_for_each(|(name, array)| npz.matrix(name, array))?;
+            npz.finish()
         })
     }
 }

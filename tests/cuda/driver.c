@@ -21,7 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_PTX = 218, NOT_FOUND = 500, OUT_OF_RESOURCES = 701, UNSUPPORTED = 801, NOT_WHILE_RECORDING = 900, SPOILT = 901 };
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_PTX = 218, NOT_FOUND = 500, OUT_OF_RESOURCES = 701 };
+enum { NOT_WHILE_RECORDING = 900, SPOILT = 901 };
 enum { MOST_THREADS = 1024, MOST_SHARED = 227 * 1024, FREE_SHARED = 48 * 1024, REGISTERS = 65536 };
 
 typedef struct Kernel {
@@ -92,7 +93,6 @@ int cuDevicePrimaryCtxRetain(void **out, int device) { return *out = &context, O
 int cuDevicePrimaryCtxRelease_v2(int device) { return OK; }
 int cuCtxSetCurrent(void *ctx) { return OK; }
 int cuCtxGetCurrent(void **out) { return *out = &context, OK; }
-
 int cuCtxGetStreamPriorityRange(int *least, int *greatest) { return *least = 0, *greatest = -5, OK; }
 
 /* Graphs: recordings of launches and copies, of which one is made at a time. */
@@ -159,12 +159,12 @@ static int take(void **out, size_t size, int counted) {
     if (recording) return refused_while_recording("memory");
     pthread_mutex_lock(&lock);
     int full = counted && in_use + size > (size_t)number("CUDA_STUB_MEMORY", 80e9);
-    if (counted && !full) {
+    void *base = full ? NULL : calloc(size + 1024, 1);
+    if (base && counted) {
         in_use += size;
         if (in_use > most_used) most_used = in_use;
     }
     pthread_mutex_unlock(&lock);
-    void *base = full ? NULL : calloc(size + 1024, 1);
     if (!base) return OUT_OF_MEMORY;
     char *start = (char *)(((uintptr_t)base + sizeof(Head) + 511) & ~(uintptr_t)511);
     ((Head *)start)[-1] = (Head){base, counted ? size : 0};

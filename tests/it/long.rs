@@ -53,6 +53,14 @@ fn features(path: &Path, frames: usize, contents: Contents) -> Features {
     features
 }
 
+/// A feature file of so many frames, the path of a sound to be made of it in an empty folder, and both folders.
+fn input_and_output(frames: usize) -> (PathBuf, PathBuf, [TempDir; 2]) {
+    let folders = [(); 2].map(|()| TempDir::new().unwrap());
+    let (input, path) = (folders[0].path().join("in.feat.npz"), folders[1].path().join("out.wav"));
+    features(&input, frames, Contents::LOGMEL);
+    (input, path, folders)
+}
+
 fn quick() -> VocoderConfig {
     VocoderConfig { phase: PhaseConfig { iterations: 3, ..Phase::PghiFast.config(0) }, emphasis: None, peak: None }
 }
@@ -271,11 +279,7 @@ fn a_damaged_feature_file_is_refused_before_any_work_is_done() {
 
 #[test]
 fn a_full_disk_names_the_sound_and_gets_its_room_back() {
-    let folder = TempDir::new().unwrap();
-    let input = folder.path().join("in.feat.npz");
-    features(&input, 9000, Contents::LOGMEL);
-    let out = TempDir::new().unwrap();
-    let path = out.path().join("out.wav");
+    let (input, path, [_folder, out]) = input_and_output(9000);
     // A 16-bit file of 144 000 samples has 562 half kilobytes; before its level is known there are 1125.
     for blocks in [100, 1000, 1124] {
         let command = [&[binary("synth")], &QUICK[..], &[text(&input), text(&path)]].concat();
@@ -289,11 +293,7 @@ fn a_full_disk_names_the_sound_and_gets_its_room_back() {
 
 #[test]
 fn a_command_that_is_killed_on_the_way_leaves_nothing() {
-    let folder = TempDir::new().unwrap();
-    let input = folder.path().join("in.feat.npz");
-    features(&input, 30_000, Contents::LOGMEL);
-    let out = TempDir::new().unwrap();
-    let path = out.path().join("out.wav");
+    let (input, path, [_folder, out]) = input_and_output(30_000);
     let flags = ["vocode", "--iterations", "10000", "--device", "cpu", text(&input), text(&path)];
     let mut child = Command::new(binary("synth")).args(flags).stderr(Stdio::null()).spawn().unwrap();
     let opened = |child: u32| {

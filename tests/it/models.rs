@@ -240,8 +240,16 @@ fn convolutions_equal_their_sums_written_out() {
     let (inputs, outputs, frames) = (3, 2, 7);
     let init = &mut Init::new(5, &cpu());
     let x = noise([1, frames, inputs], 1);
-    let at = |t: i64, i: usize, x: &[f32]| {
-        if (0..frames as i64).contains(&t) { x[t as usize * inputs + i] } else { 0.0 }
+    // Of frame `t`, with the weight of each tap and input.
+    let sum = |x: &[f32], t: usize, width: usize, weight: &dyn Fn(usize, usize) -> f32| {
+        let mut sum = 0.0;
+        for tap in 0..width {
+            let seen = (t + tap) as i64 - ((width - 1) / 2) as i64;
+            if (0..frames as i64).contains(&seen) {
+                sum += (0..inputs).map(|i| x[seen as usize * inputs + i] * weight(tap, i)).sum::<f32>();
+            }
+        }
+        sum
     };
     for width in [1usize, 2, 3, 4, 5] {
         let conv = TimeConv::new(inputs, outputs, width, init);
@@ -249,14 +257,8 @@ fn convolutions_equal_their_sums_written_out() {
         let (y, x) = (values(conv.forward(x.clone())), values(x.clone()));
         for t in 0..frames {
             for o in 0..outputs {
-                let mut sum = 0.0;
-                for tap in 0..width {
-                    for i in 0..inputs {
-                        let seen = at((t + tap) as i64 - ((width - 1) / 2) as i64, i, &x);
-                        sum += seen * weight[i * width * outputs + tap * outputs + o];
-                    }
-                }
-                assert!((y[t * outputs + o] - sum).abs() < 1e-5, "width {width}, frame {t}");
+                let wanted = sum(&x, t, width, &|tap, i| weight[i * width * outputs + tap * outputs + o]);
+                assert!((y[t * outputs + o] - wanted).abs() < 1e-5, "width {width}, frame {t}");
             }
         }
     }
@@ -267,14 +269,8 @@ fn convolutions_equal_their_sums_written_out() {
         let weight = &all[&format!("weights.{index}")].1; // [width * inputs, outputs]
         for t in 0..frames {
             for o in 0..outputs {
-                let mut sum = 0.0;
-                for tap in 0..width {
-                    for i in 0..inputs {
-                        let seen = at((t + tap) as i64 - ((width - 1) / 2) as i64, i, &x);
-                        sum += seen * weight[(tap * inputs + i) * outputs + o];
-                    }
-                }
-                assert!((y[t * 4 * outputs + index * outputs + o] - sum).abs() < 1e-5, "width {width}, frame {t}");
+                let wanted = sum(&x, t, width, &|tap, i| weight[(tap * inputs + i) * outputs + o]);
+                assert!((y[t * 4 * outputs + index * outputs + o] - wanted).abs() < 1e-5, "width {width}, frame {t}");
             }
         }
     }

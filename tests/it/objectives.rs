@@ -1,6 +1,5 @@
 //! What a VAE's latents are asked: values against closed forms and a plain twin, gradients, runs of each objective.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
@@ -11,19 +10,17 @@ use rand::Rng;
 use rand_distr::StandardNormal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vae_workshop::data::{Batch, Drawn, Position, Room, SegmentDataset};
+use vae_workshop::data::{Room, SegmentDataset};
 use vae_workshop::models::{ConvVaeConfig, Discriminator, DiscriminatorConfig, Gaussian, Vae, VaeConfig};
 use vae_workshop::objectives::{Capacity, DipKind, Factor, Regularizer, Sampling};
+use vae_workshop::random;
 use vae_workshop::run::{AdamConfig, BetaVae, NamedTensors, Objective, RunDir, parameters};
-use vae_workshop::train::{
-    Adam, ByName, Evaluation, Outcome, Report, SKIPS_IN_A_ROW, Session, Task, Terms, VaeTask, fit,
-};
-use vae_workshop::{Result, random};
+use vae_workshop::train::{Adam, ByName, Outcome, Report, SKIPS_IN_A_ROW, Session, Task, Terms, VaeTask, fit};
 
 use crate::env::{fail, fixture, seal, succeed, text};
 use crate::models::{cpu, noise, values, without_gradient};
 use crate::training::{about, assert_same_checkpoint, vae_flags};
-use crate::unattended::{LIMITS, config, sets};
+use crate::unattended::{LIMITS, Wild, config, sets};
 
 /// Posteriors and samples in double precision.
 struct Twin {
@@ -313,48 +310,9 @@ fn the_encoder_is_trained_against_the_discriminator_and_the_decoder_is_not() {
     assert_eq!(without_gradient(session.model(), &gradients).len(), parameters(session.model()).0.len());
 }
 
-/// A task whose rival's loss is no number at some steps, as often as they are named.
-struct Spoilt {
-    task: VaeTask,
-    steps: Vec<u64>,
-    spoils: bool,
-}
-
-impl Task for Spoilt {
-    type Model = Vae;
-
-    fn draw(&mut self, step: u64) -> Result<Drawn> {
-        let drawn = self.task.draw(step)?;
-        self.spoils =
-            self.steps.iter().position(|&spoilt| spoilt == step).map(|found| self.steps.remove(found)).is_some();
-        Ok(drawn)
-    }
-
-    fn loss(&self, model: &mut Vae, rival: Option<&Discriminator>, batch: &Batch, step: u64) -> Terms {
-        let Terms { loss, rival, reported } = self.task.loss(model, rival, batch, step);
-        let by = if self.spoils { f32::NAN } else { 1.0 };
-        Terms { loss, rival: rival.map(|loss| loss.mul_scalar(by)), reported }
-    }
-
-    fn is_steady(&self, step: u64) -> bool {
-        self.task.is_steady(step)
-    }
-
-    fn evaluate(&self, model: &Vae, rival: Option<&Discriminator>, stop: &AtomicUsize) -> Result<Option<Evaluation>> {
-        self.task.evaluate(model, rival, stop)
-    }
-
-    fn files(&self) -> BTreeSet<String> {
-        self.task.files()
-    }
-
-    fn position(&self) -> Position {
-        self.task.position()
-    }
-
-    fn seek(&mut self, position: Position) {
-        self.task.seek(position);
-    }
+/// The task with a rival's loss that is no number at these steps.
+fn spoilt<'a>(task: VaeTask, steps: impl IntoIterator<Item = u64>) -> Wild<'a, VaeTask> {
+    Wild::new(task, steps, |terms| Terms { rival: terms.rival.map(|loss| loss.mul_scalar(f32::NAN)), ..terms })
 }
 
 #[test]
@@ -362,7 +320,7 @@ fn a_discriminator_that_is_not_finite_changes_nothing_and_goes_back_with_the_vae
     let folder = TempDir::new().unwrap();
     let run = RunDir::at(folder.path());
     let (mut one, task) = session(&run, factor(35.0));
-    let mut task = Spoilt { task, steps: vec![1], spoils: false };
+    let mut task = spoilt(task, [1]);
     assert!(one.advance(&mut task).unwrap().is_some());
     let before = one.state();
     assert!(before.1.0.contains_key("discriminator.hidden.0.weight.second"), "{:?}", before.1.0.keys());
@@ -372,7 +330,7 @@ fn a_discriminator_that_is_not_finite_changes_nothing_and_goes_back_with_the_vae
     assert!(after.1.0["discriminator.logits.weight"] != before.1.0["discriminator.logits.weight"]);
 
     let (mut one, task) = session(&run, factor(35.0));
-    let mut task = Spoilt { task, steps: (8..8 + u64::from(SKIPS_IN_A_ROW)).collect(), spoils: false };
+    let mut task = spoilt(task, 8..8 + u64::from(SKIPS_IN_A_ROW));
     let (stop, mut back) = (AtomicUsize::new(0), Vec::new());
     let outcome = fit(&mut task, &mut one, &run, &LIMITS, &stop, &mut |report| {
         if let Report::RolledBack { from, to, .. } = report {

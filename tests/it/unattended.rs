@@ -26,13 +26,19 @@ use vae_workshop::{Error, Result};
 use crate::env::{binary, fixture, succeed, text};
 use crate::events;
 
-/// A task whose loss is multiplied by `by` at some steps, as often as they are named, and that asks to stop when an evaluation begins.
+/// A task whose losses are spoilt at some steps, as often as they are named, and that asks to stop when an evaluation begins.
 pub struct Wild<'a, T> {
     task: T,
     steps: Vec<u64>,
-    by: f32,
+    spoil: fn(Terms) -> Terms,
     stops: Option<&'a AtomicUsize>,
     spoils: bool,
+}
+
+impl<T> Wild<'_, T> {
+    pub fn new(task: T, steps: impl IntoIterator<Item = u64>, spoil: fn(Terms) -> Terms) -> Self {
+        Self { task, steps: steps.into_iter().collect(), spoil, stops: None, spoils: false }
+    }
 }
 
 impl<T: Task> Task for Wild<'_, T> {
@@ -46,9 +52,8 @@ impl<T: Task> Task for Wild<'_, T> {
     }
 
     fn loss(&self, model: &mut T::Model, rival: Option<&Discriminator>, batch: &Batch, step: u64) -> Terms {
-        let Terms { loss, rival, reported } = self.task.loss(model, rival, batch, step);
-        let by = if self.spoils { self.by } else { 1.0 };
-        Terms { loss: loss.mul_scalar(by), rival, reported }
+        let terms = self.task.loss(model, rival, batch, step);
+        if self.spoils { (self.spoil)(terms) } else { terms }
     }
 
     fn is_steady(&self, step: u64) -> bool {
@@ -123,7 +128,8 @@ fn vae_in<'a>(
         Some(checkpoint) => Session::resume(fresh, checkpoint, &device).unwrap(),
         None => Session::start(fresh, config(model.into(), Objective::BetaVae(BetaVae::new(1.0)), 20), standardizer),
     };
-    (session, Wild { task, steps: spoilt.into_iter().collect(), by: f32::NAN, stops: None, spoils: false })
+    let not_a_number = |terms: Terms| Terms { loss: terms.loss.mul_scalar(f32::NAN), ..terms };
+    (session, Wild::new(task, spoilt, not_a_number))
 }
 
 fn inverter<'a>(spoilt: impl IntoIterator<Item = u64>) -> (Session<Cbhg>, Wild<'a, InverterTask>) {
@@ -144,7 +150,8 @@ fn inverter<'a>(spoilt: impl IntoIterator<Item = u64>) -> (Session<Cbhg>, Wild<'
     let objective = Objective::SpectrumL1 { recipe: InverterRecipe::Correction, knee: None };
     let fresh = model.init(1, &device.autodiff());
     let session = Session::start(fresh, config(ModelConfig::Cbhg(model), objective, 16), standardizer);
-    (session, Wild { task, steps: spoilt.into_iter().collect(), by: f32::INFINITY, stops: None, spoils: false })
+    let infinite = |terms: Terms| Terms { loss: terms.loss.mul_scalar(f32::INFINITY), ..terms };
+    (session, Wild::new(task, spoilt, infinite))
 }
 
 pub const LIMITS: Limits = Limits {
