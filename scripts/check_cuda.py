@@ -12,6 +12,8 @@ Each network trains a few steps at its default sizes. What is wanted:
 
 - the programs end well, on a device of 80 GB, and where the device is too small with the one line that says so;
 - kernels are assembled and launched within the device's limits. Autotune may try what is refused, but has to have a choice left;
+- the seventh step is recorded and replayed from then on, where the objective lets it: within the recording nothing is done that a
+  driver refuses then;
 - where there are recurrent layers, their own kernels are launched, none is refused, and none spills a register;
 - kernels, and which of them are the fastest, are kept: a third start compiles nothing. (A second one may, where the first was the
   time to try.)
@@ -38,6 +40,8 @@ CASES = {
     "cbhg": ("train-inverter", ["--batch-size", "8"]),
 }
 RECURRENT = ["lstm", "cbhg"]
+LAUNCHED = ["factor"]  # at every step
+RECORDED = 7  # the step that is
 
 
 def main():
@@ -47,7 +51,7 @@ def main():
     parser.add_argument("work", type=Path)
     parser.add_argument("--arch", default="90", help="compute capability of the device that is played")
     parser.add_argument("--cases", default=",".join(CASES))
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=12)
     arguments = parser.parse_args()
     shutil.rmtree(arguments.work, ignore_errors=True)
     arguments.work.mkdir(parents=True)
@@ -82,13 +86,14 @@ def train(arguments, environment, name, program, flags):
     log = arguments.work / f"{name}.log"
     done, seconds = start(arguments, environment, name, log, program, flags)
     (arguments.work / f"{name}.txt").write_text(done.stdout + done.stderr)
-    modules, launches, most, _ = read(log)
+    modules, launches, most, _, graphs, replays = read(log)
     refused = [module for module in modules if module["verdict"] != "good"]
     unlaunched = [launch for launch in launches if launch["verdict"] != "good"]
     is_own = lambda kernel: re.match("(for|back)ward_", kernel["entry"])  # src/kernels/cube
     own, own_launches = list(filter(is_own, modules)), list(filter(is_own, launches))
     assembling = sum(module["seconds"] for module in modules)
     print(f"{name}: {seconds:.0f} s for {len(modules)} kernels, {assembling:.0f} s of it in ptxas; "
+          f"{', '.join(graphs) or 'nothing recorded'}, {replays} replays; "
           f"{len(refused)} not assembled, {len(unlaunched)} forms of launch refused; "
           f"registers {statistics.median(module['registers'] for module in modules) if modules else 0:.0f} (median), "
           f"{max((module['registers'] for module in modules), default=0)}; {most / 1e6:.0f} MB of the device", flush=True)
@@ -103,6 +108,9 @@ def train(arguments, environment, name, program, flags):
     failed += [f"{module['entry']} was not assembled" for module in own if module["verdict"] != "good"]
     failed += [f"{launch['entry']} was refused: grid {launch['grid']}, block {launch['block']}, {launch['shared']}"
                for launch in own_launches if launch["verdict"] != "good"]
+    wanted = 0 if name in LAUNCHED else arguments.steps - RECORDED + 1
+    if replays != wanted or any(not graph.endswith("good") for graph in graphs):
+        failed.append(f"{replays} steps were replayed and not {wanted}: {', '.join(graphs)}")
     if name in RECURRENT:
         launched = {launch["entry"].split("_")[0] for launch in own_launches if launch["verdict"] == "good"}
         failed += [f"no kernel {way}_* of the recurrent layers was launched" for way in ["forward", "backward"] if way not in launched]
@@ -124,7 +132,7 @@ def started_again(arguments, environment, name):
     for folder in ["second", "third"]:
         log = arguments.work / f"{folder}.log"
         done, seconds = start(arguments, environment, folder, log, *CASES[name])
-        modules, _, _, compiled = read(log)
+        modules, _, _, compiled, *_ = read(log)
         print(f"{name}, {folder} start: {seconds:.0f} s, {len(modules)} kernels, {'some' if compiled else 'none'} of them compiled")
         if done.returncode != 0:
             failed.append(f"{name}: the {folder} start ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
@@ -144,8 +152,8 @@ def too_small(arguments, environment):
 
 
 def read(log):
-    """What the driver noted: modules, launches, the most memory in use, whether NVRTC was."""
-    modules, launches, most, compiled = [], [], 0, False
+    """What the driver noted: modules, launches, the most memory in use, whether NVRTC was, graphs, replays."""
+    modules, launches, most, compiled, graphs, replays = [], [], 0, False, [], 0
     for line in log.read_text().splitlines() if log.exists() else []:
         kind, *rest = line.split("\t")
         if kind == "module":
@@ -158,9 +166,11 @@ def read(log):
             launches.append({"entry": entry, "grid": grid, "block": block, "shared": shared, "verdict": verdict})
         elif kind == "nvrtc":
             compiled = True
+        elif kind in ["graph", "spoilt"]:
+            graphs.append(" ".join([kind, *rest]))
         else:
-            most = int(rest[0].split()[0])
-    return modules, launches, most, compiled
+            most, replays = int(rest[0].split()[0]), int(rest[2].split()[0])
+    return modules, launches, most, compiled, graphs, replays
 
 
 if __name__ == "__main__":
