@@ -27,8 +27,11 @@ pub(crate) struct AdamStep {
 }
 
 impl AdamStep {
+    /// How many [`values`](Self::values) there are.
+    pub(crate) const NUMBERS: usize = 7;
+
     /// All but `clip`, in this order, for a device that reads them.
-    pub(crate) fn values(&self) -> [f32; 7] {
+    pub(crate) fn values(&self) -> [f32; Self::NUMBERS] {
         let Self { beta1, beta2, epsilon, rate, unbias, keep, share, clip: _ } = *self;
         [beta1, beta2, epsilon, rate, unbias, keep, share]
     }

@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::Init;
+use super::steps::between_zeros;
 use crate::kernels;
 
 /// Convolution over time, stride 1, no bias, output as long as the input: `floor((width - 1) / 2)` zeros on the left, the
@@ -29,10 +30,9 @@ impl TimeConv {
         }
         let [batch, frames, inputs] = x.dims();
         let outputs = self.weight.dims()[1] / self.width;
-        let (left, right) = padding(self.width);
         // Multiply first, then shift and add: the shifts move `outputs` channels, fewer than `inputs` where it matters.
         let taps = x.reshape([batch * frames, inputs]).matmul(self.weight.val()); // [batch * frames, width * outputs]
-        let taps = taps.reshape([batch, frames, self.width * outputs]).pad([(left, right), (0, 0)], 0.0f32);
+        let taps = between_zeros(taps.reshape([batch, frames, self.width * outputs]), padding(self.width));
         (0..self.width)
             .map(|tap| taps.clone().slice([0..batch, tap..tap + frames, tap * outputs..(tap + 1) * outputs]))
             .reduce(|sum, tap| sum + tap)
@@ -62,7 +62,7 @@ impl ConvBank {
         }
         let [batch, frames, inputs] = x.dims();
         let (left, right) = padding(self.weights.len());
-        let padded = x.pad([(left, right), (0, 0)], 0.0f32); // [batch, frames + K - 1, inputs]
+        let padded = between_zeros(x, (left, right)); // [batch, frames + K - 1, inputs]
         let taps = (0..self.weights.len()).map(|j| padded.clone().slice([0..batch, j..j + frames, 0..inputs]));
         let unfolded = Tensor::cat(taps.collect(), 2).reshape([batch * frames, self.weights.len() * inputs]);
         let outputs = self.weights.iter().enumerate().map(|(index, weight)| {

@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation};
 
+use super::steps::between_zeros;
 use super::{Init, Lengths};
 use crate::kernels;
 
@@ -122,6 +123,6 @@ fn max_with_next(x: Tensor<3>) -> Tensor<3> {
     if frames == 1 {
         return x;
     }
-    let next = x.clone().slice([0..batch, 1..frames, 0..channels]).pad([(0, 1), (0, 0)], 0.0f32);
+    let next = between_zeros(x.clone().slice([0..batch, 1..frames, 0..channels]), (0, 1));
     x.max_pair(next)
 }

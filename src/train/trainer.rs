@@ -20,6 +20,7 @@ use crate::audio::Waveform;
 use crate::data::{Batch, Form, Standardizer};
 use crate::device::is_cpu;
 use crate::dsp::phase::Phase;
+use crate::kernels::{self, AdamStep};
 use crate::run::{About, Checkpoint, ModelConfig, NamedTensors, RunConfig, RunDir, load_parameters, trained_shapes};
 use crate::synth::{Vocoder, VocoderConfig};
 use crate::{Error, Result};
@@ -247,7 +248,8 @@ impl<M: Module> Session<M> {
         let device = device_of(self.model());
         let (before, about) = (self.state(), self.about.clone());
         let wanted = self.shown(task, &batch).read();
-        let of_device = numbers.on(&device);
+        // An upload is put off until the values are used, and none must be part of the recording: `batch` has been used.
+        let of_device = kernels::assign(Tensor::zeros([AdamStep::NUMBERS], &device), numbers.on(&device));
         numbers.on_device = Some(of_device.clone());
         let recorded = replay::record(&device, form, batch.clone(), of_device, |batch| {
             self.launch(task, batch, &numbers).expect("elsewhere than on the CPU every step is taken")

@@ -97,7 +97,7 @@ int cuCtxGetStreamPriorityRange(int *least, int *greatest) { return *least = 0, 
 
 /* Graphs: recordings of launches and copies, of which one is made at a time. */
 
-static int recording, spoilt, nodes;
+static int recording, spoilt, kernels, copies;
 static long replays;
 static int graph; /* any address will do */
 
@@ -111,13 +111,13 @@ static int refused_while_recording(const char *what) {
     return NOT_WHILE_RECORDING;
 }
 
-int cuStreamBeginCapture_v2(void *s, int mode) { return recording ? INVALID_VALUE : (recording = 1, spoilt = nodes = 0, OK); }
+int cuStreamBeginCapture_v2(void *s, int mode) { return recording ? INVALID_VALUE : (recording = 1, spoilt = kernels = copies = 0, OK); }
 
 int cuStreamEndCapture(void *s, void **out) {
     char line[64];
     if (!recording) return INVALID_VALUE;
     recording = 0;
-    snprintf(line, sizeof line, "graph\t%d nodes\t%s\n", nodes, spoilt ? "REFUSED" : "good");
+    snprintf(line, sizeof line, "graph\t%d launches\t%d copies\t%s\n", kernels, copies, spoilt ? "REFUSED" : "good");
     note(line);
     return *out = spoilt ? NULL : &graph, spoilt ? SPOILT : OK;
 }
@@ -186,13 +186,13 @@ int cuMemFree_v2(void *start) { return give(start); }
 int cuMemFreeAsync(void *start, void *s) { return give(start); }
 int cuMemAllocHost_v2(void **out, size_t size) { return take(out, size, 0); }
 int cuMemFreeHost(void *start) { return give(start); }
-int cuMemcpyHtoDAsync_v2(void *to, const void *from, size_t size, void *s) { return nodes += recording, memcpy(to, from, size), OK; }
+int cuMemcpyHtoDAsync_v2(void *to, const void *from, size_t size, void *s) { return copies += recording, memcpy(to, from, size), OK; }
 /* A few values are what kernels came to, a loss for one: zero, whatever lay there before. */
 int cuMemcpyDtoHAsync_v2(void *to, const void *from, size_t size, void *s) {
-    nodes += recording;
+    copies += recording;
     return size > 64 ? memcpy(to, from, size) : memset(to, 0, size), OK;
 }
-int cuMemcpyDtoDAsync_v2(void *to, const void *from, size_t size, void *s) { return nodes += recording, memcpy(to, from, size), OK; }
+int cuMemcpyDtoDAsync_v2(void *to, const void *from, size_t size, void *s) { return copies += recording, memcpy(to, from, size), OK; }
 
 typedef struct {
     size_t x, y;
@@ -214,6 +214,7 @@ static char *begins(const Side *side) {
 }
 
 int cuMemcpy2DAsync_v2(const Copy2D *copy, void *s) {
+    copies += recording;
     for (size_t row = 0; row < copy->height; row++)
         memcpy(begins(&copy->to) + row * copy->to.pitch, begins(&copy->from) + row * copy->from.pitch, copy->width);
     return OK;
@@ -283,7 +284,7 @@ int cuLaunchKernel(Kernel *kernel, unsigned gx, unsigned gy, unsigned gz, unsign
                    void *s, void **parameters, void **extra) {
     uint64_t threads = (uint64_t)bx * by * bz, registers = ((kernel->registers + 7) & ~7) * ((threads + 31) & ~31ull);
     int status = OK;
-    if (recording) nodes++;
+    if (recording) kernels++;
     else launched = 1;
     __atomic_add_fetch(&launches, 1, __ATOMIC_SEQ_CST);
     if (!gx || !gy || !gz || !threads || threads > MOST_THREADS || bz > 64 || gy > 65535 || gz > 65535) status = INVALID_VALUE;

@@ -284,7 +284,7 @@ fn trained(program: &str, flags: &[&str], run: &Path) -> (Vec<f64>, [NamedTensor
         .output()
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && !said.contains("cannot be replayed"), "{said}");
+    assert!(output.status.success() && !said.contains("cannot be replayed"), "{program} {flags:?}: {said}");
     let last = RunDir::at(run).latest().unwrap().unwrap();
     (losses(run), [last.model().unwrap(), last.optimizer().unwrap()], said.contains("a recorded step is replayed"))
 }
