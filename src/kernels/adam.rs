@@ -13,6 +13,10 @@ use super::memory::BLOCK;
 pub(crate) struct AdamStep {
     pub beta1: f32,
     pub beta2: f32,
+    /// `1 - beta1`, not as single precision would have it of `beta1`.
+    pub fresh1: f32,
+    /// `1 - beta2`
+    pub fresh2: f32,
     pub epsilon: f32,
     /// The learning rate over `1 - beta1^t`.
     pub rate: f32,
@@ -28,12 +32,12 @@ pub(crate) struct AdamStep {
 
 impl AdamStep {
     /// How many [`values`](Self::values) there are.
-    pub(crate) const NUMBERS: usize = 7;
+    pub(crate) const NUMBERS: usize = 9;
 
     /// All but `clip`, in this order, for a device that reads them.
     pub(crate) fn values(&self) -> [f32; Self::NUMBERS] {
-        let Self { beta1, beta2, epsilon, rate, unbias, keep, share, clip: _ } = *self;
-        [beta1, beta2, epsilon, rate, unbias, keep, share]
+        let Self { beta1, beta2, fresh1, fresh2, epsilon, rate, unbias, keep, share, clip: _ } = *self;
+        [beta1, beta2, fresh1, fresh2, epsilon, rate, unbias, keep, share]
     }
 }
 
@@ -74,12 +78,12 @@ pub(crate) fn adam_step<const D: usize>(
         };
         let state = p.par_chunks_mut(BLOCK).zip(m.par_chunks_mut(BLOCK)).zip(v.par_chunks_mut(BLOCK));
         state.zip(gradient.par_chunks(BLOCK)).zip(a).for_each(|((((p, m), v), g), a)| {
-            let AdamStep { beta1, beta2, epsilon, rate, unbias, clip, keep, share } = step;
+            let AdamStep { beta1, beta2, fresh1, fresh2, epsilon, rate, unbias, clip, keep, share } = step;
             vectorized(|| {
                 for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
                     let g = g * clip;
-                    *m = beta1 * *m + (1.0 - beta1) * g;
-                    *v = beta2 * *v + (1.0 - beta2) * (g * g);
+                    *m = beta1 * *m + fresh1 * g;
+                    *v = beta2 * *v + fresh2 * (g * g);
                     *p = keep * *p - rate * *m / ((*v / unbias).sqrt() + epsilon);
                 }
                 for (a, p) in a.iter_mut().zip(p) {

@@ -121,9 +121,19 @@ impl Adam {
         let count = (step + 1) as i32;
         let (unbias1, unbias2) = (1.0 - beta1.powi(count), 1.0 - beta2.powi(count));
         let (keep, share) = (1.0 - rate * weight_decay, self.config.share(step + 1));
-        let [beta1, beta2, epsilon, rate, unbias, keep, share] =
-            [beta1, beta2, epsilon, rate / unbias1, unbias2, keep, share].map(|number| number as f32);
-        Numbers { step: AdamStep { beta1, beta2, epsilon, rate, unbias, clip: 1.0, keep, share }, on_device: None }
+        let step = AdamStep {
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
+            fresh1: (1.0 - beta1) as f32,
+            fresh2: (1.0 - beta2) as f32,
+            epsilon: epsilon as f32,
+            rate: (rate / unbias1) as f32,
+            unbias: unbias2 as f32,
+            clip: 1.0,
+            keep: keep as f32,
+            share: share as f32,
+        };
+        Numbers { step, on_device: None }
     }
 
     /// Takes the step of these numbers.
@@ -159,7 +169,7 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// Them on a device, `[7]`.
+    /// Them on a device, `[numbers]`.
     pub fn on(&self, device: &Device) -> Tensor<1> {
         self.on_device.clone().unwrap_or_else(|| Tensor::from_floats(self.step.values(), device))
     }
@@ -250,10 +260,10 @@ impl Update<'_> {
         step: &AdamStep,
     ) -> (Tensor<D>, AdamState) {
         let (shape, count) = (parameter.dims(), parameter.shape().num_elements());
-        let AdamStep { beta1, beta2, epsilon, rate, unbias, keep, share, .. } = *step;
+        let AdamStep { beta1, beta2, fresh1, fresh2, epsilon, rate, unbias, keep, share, .. } = *step;
         let AdamState { first, second, average } = state;
-        let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
-        let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
+        let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(fresh1);
+        let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(fresh2);
         let change = first.clone() / second.clone().div_scalar(unbias).sqrt().add_scalar(epsilon);
         let parameter = parameter.reshape([count]).mul_scalar(keep) - change.mul_scalar(rate);
         let average = average.map(|average| average.clone() + (parameter.clone() - average).mul_scalar(share));

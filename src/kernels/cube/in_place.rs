@@ -26,15 +26,15 @@ fn adam_step(
     let index = ABSOLUTE_POS;
     if index < parameter.len() {
         let slope = gradient[index] * clip[0];
-        let mean = numbers[0] * first[index] + (1.0f32 - numbers[0]) * slope;
-        let square = numbers[1] * second[index] + (1.0f32 - numbers[1]) * slope * slope;
+        let mean = numbers[0] * first[index] + numbers[2] * slope;
+        let square = numbers[1] * second[index] + numbers[3] * slope * slope;
         first[index] = mean;
         second[index] = square;
         let mut kept = parameter[index];
         if comptime!(decays) {
-            kept *= numbers[5];
+            kept *= numbers[7];
         }
-        parameter[index] = kept - numbers[3] * mean / ((square / numbers[4]).sqrt() + numbers[2]);
+        parameter[index] = kept - numbers[5] * mean / ((square / numbers[6]).sqrt() + numbers[4]);
     }
 }
 
@@ -43,7 +43,7 @@ fn approach_values(average: &mut Tensor<f32>, parameter: &Tensor<f32>, numbers: 
     let index = ABSOLUTE_POS;
     if index < average.len() {
         let before = average[index];
-        average[index] = before + numbers[6] * (parameter[index] - before);
+        average[index] = before + numbers[8] * (parameter[index] - before);
     }
 }
 
