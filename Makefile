@@ -10,7 +10,7 @@
 #   make test-cuda                   CUDA without a GPU: every kernel through NVRTC and ptxas, on a driver that runs none (a long build)
 #   make smoke                       the demo in seconds, for continuous integration
 #   make test-peers                  TensorBoard and numpy read what it left
-#   make test-page                  the reports of what it left, in a browser: policy, sounds, keyboard, a phone's width (BROWSER=firefox)
+#   make test-page                   the reports of what it left, in a browser: policy, sounds, keyboard, a phone's width (BROWSER=firefox)
 #   make screenshots                 the README's pictures, of the demo
 #   make test-torch                  PyTorch gives the same with the exported models (a few GB of packages)
 #   make bench                       how long training steps, inference and signal processing take

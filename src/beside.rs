@@ -19,12 +19,23 @@ pub(crate) fn require_regular(path: &Path) -> Result<()> {
     if kind.is_file() { Ok(()) } else { Err(Error::file(path, "is not a regular file")) }
 }
 
+/// Makes the folder, and those that it lies in, unless they are there.
+///
+/// # Errors
+/// [`Error::File`] naming a file that is in the way, else [`Error::Io`] if it cannot be made.
+pub(crate) fn create_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|error| match path.ancestors().find(|part| part.is_file()) {
+        Some(file) => Error::file(file, "is a file, where a folder is needed: give another path, or move it away"),
+        None => Error::io(path)(error),
+    })
+}
+
 /// Makes the folder that a file will be written into.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be made.
+/// As [`create_folder`].
 pub(crate) fn create_parent(path: &Path) -> Result<()> {
-    path.parent().map_or(Ok(()), |folder| fs::create_dir_all(folder).map_err(Error::io(folder)))
+    path.parent().map_or(Ok(()), create_folder)
 }
 
 /// Lets `fill` write a file beside `path`, then renames it to `path`; if anything fails, neither is left. A link is written

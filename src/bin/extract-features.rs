@@ -210,7 +210,6 @@ fn extract(args: &Args) -> Result<ExitCode> {
     let manifest = if args.dry_run {
         Manifest::look(&args.target_dir, &settings, args.overwrite)?
     } else {
-        std::fs::create_dir_all(&args.target_dir).map_err(Error::io(&args.target_dir))?;
         Manifest::open(&args.target_dir, &settings, args.shard, args.overwrite)?
     };
     refuse_existing(args, &items, &manifest)?;
@@ -434,9 +433,6 @@ impl Run<'_> {
 
     /// Writes the features, and says of how many frames they are.
     fn write(&self, item: &Item, sound: &Prepared) -> Result<u64> {
-        if let Some(folder) = item.output.parent() {
-            std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        }
         Ok(FeatureFile::write_prepared(&item.output, sound, self.settings.contents)?.frames)
     }
 

@@ -146,7 +146,10 @@ enum Command {
         output: PathBuf,
     },
     /// Say what a run, a feature file or a codes file is.
-    Inspect { path: PathBuf },
+    Inspect {
+        /// The LOGDIR of a run or one of its step-N folders, a .feat.npz file, or a codes file.
+        path: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {

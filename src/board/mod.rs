@@ -12,13 +12,14 @@ mod metrics;
 
 pub use metrics::Metrics;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use crate::beside::create_folder;
 use crate::picture::Png;
 use crate::{Error, Result};
 
@@ -35,7 +36,7 @@ impl EventWriter {
     /// # Errors
     /// [`Error::Io`] if it cannot be created.
     pub fn create(folder: &Path, step: u64) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        create_folder(folder)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // The name must contain "tfevents"; seconds first, so that names sort by time.
         let name =

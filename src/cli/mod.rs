@@ -120,7 +120,10 @@ pub fn require_within(flag: &str, value: f64, range: RangeInclusive<f64>) -> Res
     if range.contains(&value) {
         return Ok(());
     }
-    Err(Error::Config(format!("{flag} {value}: must be {} to {}", range.start(), range.end())))
+    let (least, most) = range.into_inner();
+    // The least number above 0 has 308 digits.
+    let least = if least == f64::MIN_POSITIVE { "above 0, up".into() } else { least.to_string() };
+    Err(Error::Config(format!("{flag} {value}: must be {least} to {most}")))
 }
 
 /// Lets the allocator keep what one training step or recording frees for the next one, which needs much the same sizes again.

@@ -1,7 +1,6 @@
 //! A corpus of segments as a folder: `train/seg-000000.wav`, the same under `test/`, and one table of all their factors.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::design::{Correlation, Design, FACTORS};
 use super::target::{ALL_FACTORS, SEGMENT, begin, write};
 use super::{CorpusSummary, segment};
+use crate::beside::create_folder;
 use crate::{Error, Result, random};
 
 /// What to generate.
@@ -105,7 +105,7 @@ pub fn generate_factors(config: &FactorConfig, folder: &Path, overwrite: bool) -
     let train = config.segments - test;
     for part in if test > 0 { &["train", "test"][..] } else { &["train"] } {
         let path = folder.join(part);
-        fs::create_dir_all(&path).map_err(Error::io(&path))?;
+        create_folder(&path)?;
     }
     let speak = |number: usize| {
         let mut rng = random::stream(config.seed, "corpus segment", number as u64);

@@ -1,7 +1,6 @@
 //! The corpus as a folder: `train/SPEAKER/X.wav`, `X.factors.csv` beside it, the same under `test/`.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::target::{EACH_FACTORS, SPEAKERS, begin, write};
 use super::{Speaker, Utterance, speak};
+use crate::beside::create_folder;
 use crate::{Error, Result, random};
 
 /// What to generate.
@@ -108,7 +108,7 @@ pub fn generate(config: &CorpusConfig, folder: &Path, overwrite: bool) -> Result
         for voice in &voices {
             let path = folder.join(part).join(&voice.name);
             if part == "train" || config.test_utterances() > 0 {
-                fs::create_dir_all(&path).map_err(Error::io(&path))?;
+                create_folder(&path)?;
             }
         }
     }

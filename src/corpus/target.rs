@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use walkdir::WalkDir;
 
-use crate::beside::write_beside;
+use crate::beside::{create_folder, write_beside};
 use crate::walk::unreadable;
 use crate::{Error, Result};
 
@@ -29,7 +29,7 @@ pub const SEGMENT: &str = "seg-";
 /// this generator. [`Error::Io`] when writing fails.
 pub fn begin(folder: &Path, config: &impl Serialize, overwrite: bool) -> Result<()> {
     clear(folder, overwrite)?;
-    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    create_folder(folder)?;
     let mark = serde_json::to_string_pretty(config).expect("a configuration is plain numbers");
     write(&folder.join(MARK), (mark + "\n").as_bytes())
 }
@@ -41,7 +41,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Makes sure that `folder` holds nothing, and never deletes what this generator did not write.
 fn clear(folder: &Path, overwrite: bool) -> Result<()> {
-    if !folder.exists() {
+    if !folder.is_dir() {
         return Ok(());
     }
     let mut entries = fs::read_dir(folder).map_err(Error::io(folder))?;

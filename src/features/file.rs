@@ -8,7 +8,7 @@ use ndarray::{Array2, ShapeBuilder};
 use super::npy::{Kind, Npz, RawArray};
 use super::npz_parts::NpzParts;
 use super::{Contents, FeatureConfig, FeatureMeta, Features, Prepared, VERSION};
-use crate::beside::write_beside;
+use crate::beside::{create_parent, write_beside};
 use crate::{Error, Result};
 
 /// How the names of feature files end, in any letter case.
@@ -32,7 +32,7 @@ pub struct FeatureFile;
 pub(super) const KIND: Kind = Kind { what: "a feature file", fix: "extract the features again, with all arrays" };
 
 impl FeatureFile {
-    /// Writes `features` beside `path`, then renames, so that no half file is ever seen.
+    /// Writes `features` beside `path`, then renames, so that no half file is ever seen. Makes the folder if need be.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
@@ -45,6 +45,7 @@ impl FeatureFile {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_contents(path: &Path, features: &Features, contents: Contents) -> Result<()> {
+        create_parent(path)?;
         write_beside(path, |file| {
             let mut npz = NpzParts::new(file, path);
             if contents.au {
@@ -64,6 +65,7 @@ impl FeatureFile {
     /// # Errors
     /// As [`write`](Self::write); [`Error::Config`] if its power is beyond f32.
     pub fn write_prepared(path: &Path, sound: &Prepared, contents: Contents) -> Result<FeatureMeta> {
+        create_parent(path)?;
         let mut made = None;
         write_beside(path, |file| {
             let mut npz = NpzParts::new(file, path);

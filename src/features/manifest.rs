@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::corpus::{Item, key};
 use super::{Contents, FeatureConfig};
-use crate::beside::leftover;
+use crate::beside::{create_folder, leftover};
 use crate::{Error, Result};
 
 /// What all files of one target folder have in common.
@@ -104,7 +104,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Opens the manifest of `target_dir`, or begins one. With `renew` other settings replace those that are there, and what
+    /// Opens the manifest of `target_dir`, or begins one and makes the folder if need be. With `renew` other settings replace those that are there, and what
     /// was done with them is forgotten. Each shard of a run writes a file of its own, named by `shard`.
     ///
     /// # Errors
@@ -118,6 +118,7 @@ impl Manifest {
     ) -> Result<Manifest> {
         let name = shard.map_or("manifest.jsonl".into(), |(k, n)| format!("manifest-{k}-of-{n}.jsonl"));
         let path = target_dir.join(name);
+        create_folder(target_dir)?;
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
         match file.try_lock() {
             Ok(()) => {}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::remove_folder;
 use super::tensors::NamedTensors;
 use super::{About, Checkpoint};
+use crate::beside::create_folder;
 use crate::{Error, Result};
 
 /// LOGDIR.
@@ -35,7 +36,7 @@ impl RunDir {
     /// # Errors
     /// If the folder cannot be written, or another trainer holds the lock.
     pub fn lock(&self) -> Result<RunLock> {
-        fs::create_dir_all(&self.path).map_err(Error::io(&self.path))?;
+        create_folder(&self.path)?;
         let path = self.path.join(".lock");
         let file = File::create(&path).map_err(Error::io(&path))?;
         match file.try_lock() {

@@ -81,9 +81,33 @@ fn numbers_out_of_range_are_refused_with_the_flag_and_its_range() {
         [["--latents", "1000000000"], ["--learning-rate", "nan"], ["--beta", "inf"], ["--threads", "0"]]
     {
         let flags = [text(&logdir), text(&data.train), text(&data.test), "--device", "cpu", flag, value];
-        assert!(fail("train-vae", &flags).contains(flag));
+        let said = fail("train-vae", &flags);
+        assert!(said.contains(flag) && said.len() < 200, "{said}");
     }
     assert!(!out.exists() && !logdir.exists());
+}
+
+#[test]
+fn a_file_where_a_folder_is_needed_is_named_and_left_alone() {
+    let (data, folder) = (fixture(), TempDir::new().unwrap());
+    let (_, vae, _) = runs();
+    let (file, audio) = (folder.path().join("notes.txt"), folder.path().join("audio"));
+    fs::write(&file, "mine").unwrap();
+    fs::create_dir(&audio).unwrap();
+    fs::copy(recording(), audio.join("a.wav")).unwrap();
+    let (below, sound) = (file.join("run"), file.join("out.wav"));
+    for command in [
+        &["extract-features", text(&audio), text(&file)][..],
+        &["train-vae", text(&below), text(&data.train), text(&data.test), "--device", "cpu", "--preset", "tiny"],
+        &["make-corpus", text(&file)],
+        &["make-corpus", text(&below)],
+        &["synth", "sample", "--vae", text(vae), text(&sound)],
+    ] {
+        let said = fail(command[0], &command[1..]);
+        let last = said.lines().last().unwrap();
+        assert!(last.contains("notes.txt: is a file, where a folder is needed"), "{command:?}: {said}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
 }
 
 #[test]
