@@ -4,7 +4,7 @@
 
 /** The way from log-mels to samples under one feature configuration; `inverter` is null, or what corrects or replaces the mel inverse. */
 function explorerSound(config, inverter) {
-  const ITERATIONS = 30, FLOOR = 1e-10, LEAST_POWER = 1e-12, MOMENTUM = 0.99, EMPHASIS = 1.2, NO_PHASE = 1e-30;
+  const ITERATIONS = 30, FLOOR = 1e-10, LEAST_POWER = 1e-12, MOMENTUM = 0.99, EMPHASIS = 1.2, NO_PHASE = 1e-30, SILENCE = 0.003;
   const [stft, bands] = [explorerStft(config), explorerFilterbank(config)];
   const phases = explorerPhases(stft);
   const { bins, hop } = stft;
@@ -45,12 +45,26 @@ function explorerSound(config, inverter) {
   }
 
   // What was clipped on the way to a power is taken for silence.
-  const unclipped = (power) => (power - clip > 0.003 * clip ? power - clip : 0.003 * clip);
+  const unclipped = (power) => (power - clip > SILENCE * clip ? power - clip : SILENCE * clip);
 
   /** Power that log power stands for. */
   function powerOf(logPower) {
     const out = new Float64Array(logPower.length);
     for (let i = 0; i < out.length; i++) out[i] = unclipped(Math.exp(logPower[i]));
+    return out;
+  }
+
+  /** `FeatureConfig::power_beside`: mel power of log-mels, of what was clipped that of the linear power `[frames, bins]`. */
+  function bandsBeside(logmel, linear, frames) {
+    const out = new Float64Array(frames * mels);
+    for (let t = 0; t < frames; t++) {
+      for (let band = 0; band < mels; band++) {
+        let known = 0;
+        for (let w = ends[band], at = t * bins + firsts[band]; w < ends[band + 1]; w++, at++) known += weights[w] * linear[at];
+        const given = Math.exp(logmel[t * mels + band]);
+        out[t * mels + band] = given + (Math.min(Math.max(known, SILENCE * clip), clip) - given) * Math.min(clip / given, 1) ** 2;
+      }
+    }
     return out;
   }
 
@@ -88,14 +102,15 @@ function explorerSound(config, inverter) {
    * whether the spectrum is to be `inverted` by the inverter, if there is one.
    */
   function* make(logmel, frames, quality) {
-    const mel = powerOf(logmel);
-    const linear = yield* linearOf(logmel, mel, frames, quality);
+    const silent = powerOf(logmel);
+    const linear = yield* linearOf(logmel, silent, frames, quality);
     const free = quality.inverted && inverter && inverter.standalone; // such a spectrum is kept to, not the mel bands
     const magnitude = new Float32Array(linear.length);
     for (let i = 0; i < linear.length; i++) {
       linear[i] = unclipped(linear[i]);
       magnitude[i] = free ? Math.sqrt(linear[i]) ** EMPHASIS : Math.sqrt(linear[i]);
     }
+    const mel = quality.inverted && inverter && !free ? bandsBeside(logmel, linear, frames) : silent;
     yield;
     const { real, imaginary } = phases(magnitude, frames);
     const [beforeRe, beforeIm] = [new Float32Array(real.length), new Float32Array(real.length)];

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Zip};
 use serde::{Deserialize, Serialize};
 
 use crate::audio::SAMPLE_RATES;
@@ -12,6 +12,8 @@ use crate::{Error, Result};
 
 /// Longest transform, in samples.
 const MAX_N_FFT: usize = 1 << 16;
+/// What counts as silence, in parts of the clip.
+const SILENCE: f32 = 0.003;
 
 /// Every number that decides what the features are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -121,7 +123,27 @@ impl FeatureConfig {
     /// The same: `[frames, bands]`, natural logarithm of power in, power out.
     pub fn power(&self, log_power: ArrayView2<f32>) -> Array2<f32> {
         let clip = self.clip_before_log as f32;
-        log_power.mapv(|log| (log.exp() - clip).max(0.003 * clip))
+        log_power.mapv(|log| (log.exp() - clip).max(SILENCE * clip))
+    }
+
+    /// The [`power`](Self::power), if what was clipped is `known`, about and from elsewhere: of a power `p`, the part `(clip / p)^2`
+    /// is taken from there, but no less than 0.003 of the clip and no more than all of it. So what lies at the clip is `known`, at
+    /// twice the clip a quarter of it, far above nothing, and what a model says near the clip, now above and now below, does not
+    /// jump.
+    ///
+    /// # Shapes
+    /// Twice the same: `[frames, bands]`, natural logarithm of power and power in, power out.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn power_beside(&self, log_power: ArrayView2<f32>, known: ArrayView2<f32>) -> Array2<f32> {
+        assert_eq!(log_power.dim(), known.dim(), "spectra of other frames or bands");
+        let clip = self.clip_before_log as f32;
+        Zip::from(log_power).and(known).map_collect(|log, &known| {
+            let power = log.exp();
+            let share = (clip / power).min(1.0).powi(2);
+            power + (known.clamp(SILENCE * clip, clip) - power) * share
+        })
     }
 
     /// Whether features can be made with these settings.

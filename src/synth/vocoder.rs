@@ -9,6 +9,7 @@ use ndarray::{Array2, ArrayView2, s};
 use crate::audio::Waveform;
 use crate::data::{LinearEstimate, Standardizer, require_same};
 use crate::dsp::emphasis::de_emphasis_on;
+use crate::dsp::mel::MelFilterbank;
 use crate::dsp::mel_inverse::joint_reconstruct;
 use crate::dsp::phase::{Phase, PhaseConfig, reconstruct_ranges};
 use crate::dsp::stft::Stft;
@@ -39,6 +40,7 @@ pub struct VocoderConfig {
 pub struct Vocoder {
     config: VocoderConfig,
     features: FeatureConfig,
+    filterbank: MelFilterbank,
     estimate: LinearEstimate,
     network: Option<Network>,
     /// Whether it is given linear spectra, so that there is nothing to invert.
@@ -62,6 +64,7 @@ impl Vocoder {
         features.validate()?;
         Ok(Self {
             config,
+            filterbank: features.filterbank()?,
             estimate: LinearEstimate::new(features)?,
             network: None,
             exact: false,
@@ -141,9 +144,16 @@ impl Vocoder {
         let first = range.start.saturating_sub(context);
         let seen = spectrogram.read(first..(range.end + context).min(spectrogram.frames()))?;
         let within = range.start - first..range.end - first;
-        let power = self.features.power(seen.slice(s![within.clone(), ..]));
-        let linear = self.linear_within(seen.view(), within);
-        Ok((power, self.features.power(linear.view()).mapv_into(f32::sqrt)))
+        let linear = self.features.power(self.linear_within(seen.view(), within.clone()).view());
+        let given = seen.slice(s![within, ..]);
+        let power = match &self.network {
+            // Bands that were clipped are as loud as the network's spectrum has them.
+            Some(_) if !self.is_workshop() => {
+                self.features.power_beside(given, self.filterbank.apply(linear.view()).view())
+            }
+            _ => self.features.power(given),
+        };
+        Ok((power, linear.mapv_into(f32::sqrt)))
     }
 
     /// What the network itself gives: the spectrum in the workshop's recipe, else the correction; `None` without a network.
@@ -244,5 +254,75 @@ impl Network {
         let bins = output.dims()[2];
         let output = Array2::from_shape_vec((frames, bins), values(output)).expect("the tensor's own shape");
         output.slice_move(s![within, ..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::CbhgConfig;
+
+    /// A vocoder of 80 bands and 513 bins whose network says something else of every bin.
+    fn with_some_network(recipe: InverterRecipe) -> Vocoder {
+        let features = FeatureConfig::default();
+        let config = VocoderConfig { phase: Phase::PghiFast.config(0), emphasis: None, peak: None };
+        let model = CbhgConfig {
+            n_mels: 80,
+            bins: 513,
+            bank_size: 2,
+            channels: 8,
+            highway_layers: 1,
+            gru_cells: 8,
+            small_output: false,
+        };
+        let device = Device::flex();
+        let standardizer = Standardizer { mean: vec![-6.0; 80], std: 2.0 };
+        let network = Network { model: model.init(0, &device), recipe, standardizer, device };
+        Vocoder { network: Some(network), ..Vocoder::without_network(&features, config).unwrap() }
+    }
+
+    /// Log-mels of which the second half lies at the clip, and the others from there to 14 nats above.
+    fn half_clipped() -> Array2<f32> {
+        Array2::from_shape_fn((8, 80), |(frame, band)| {
+            1e-4f32.ln() + if band < 40 { 0.3 * (frame + band + 1) as f32 } else { 0.0 }
+        })
+    }
+
+    #[test]
+    fn of_clipped_bands_the_network_says_how_loud_they_are_and_of_others_the_features() {
+        let vocoder = with_some_network(InverterRecipe::Correction);
+        let logmel = half_clipped();
+        let (mel, magnitude) = vocoder.spectra(&logmel, 0..8).unwrap();
+        let bank = vocoder.features.filterbank().unwrap();
+        let mut between = 0;
+        for ((frame, band), &found) in mel.indexed_iter() {
+            let of = &bank.bands()[band];
+            let known: f64 = (of.weights.iter().enumerate())
+                .map(|(bin, weight)| weight * f64::from(magnitude[[frame, of.first + bin]]).powi(2))
+                .sum();
+            let given = f64::from(logmel[[frame, band]]).exp();
+            let wanted = if band < 40 {
+                let share = (1e-4 / given).powi(2);
+                (1.0 - share) * given + share * known.clamp(3e-7, 1e-4)
+            } else {
+                between += usize::from((3.1e-7..9.9e-5).contains(&known));
+                known.clamp(3e-7, 1e-4)
+            };
+            assert!(
+                (f64::from(found) / wanted - 1.0).abs() < 1e-4,
+                "frame {frame}, band {band}: {found}, not {wanted}"
+            );
+        }
+        assert!(between > 60, "of {between} of 320 clipped bands the network says more than silence");
+    }
+
+    #[test]
+    fn what_was_clipped_is_silence_where_no_network_corrects_the_mel_inverse() {
+        let logmel = half_clipped();
+        let plain = with_some_network(InverterRecipe::Workshop);
+        for vocoder in [Vocoder::without_network(&plain.features, plain.config.clone()).unwrap(), plain] {
+            let mel = vocoder.spectra(&logmel, 0..8).unwrap().0;
+            assert!(mel.slice(s![.., 40..]).iter().all(|power| (power / 3e-7 - 1.0).abs() < 1e-4));
+        }
     }
 }
