@@ -151,7 +151,10 @@ impl Knobs {
         let Reached { rounds, steering, .. } = reached;
         let furthest = if reached.is_furthest() { ", as far as they may" } else { "" };
         let tries = if *rounds == 1 { "try".to_string() } else { format!("of {rounds} tries") };
-        let how = format!("  codes moved by {:.1} of their deviations{furthest}, the best {tries}", steering.far);
+        let how = match steering.far {
+            0.0 => format!("  codes not moved: none of {rounds} tries came nearer than that"),
+            far => format!("  codes moved by {far:.1} of their deviations{furthest}, the best {tries}"),
+        };
         Quality::ALL.into_iter().map(line).chain([how]).collect()
     }
 }

@@ -44,7 +44,8 @@ impl Reached {
 /// Moves by what is `asked`, as [`steer`] does, measures what came of it, and aims anew by what is missing, as often as six times.
 ///
 /// Each quality is aimed at by itself: what is missing, over the part of the last aim that was got. Where that is worse, in squares of
-/// what is missing over the quality's deviation from code to code, half of the way is tried. What is to be held is aimed at as well.
+/// what is missing over the quality's deviation from code to code, half of the way is tried; where every try is worse than no move,
+/// there is none. What is to be held is aimed at as well.
 ///
 /// # Errors
 /// As [`steer`] and `measure`.
@@ -75,6 +76,13 @@ pub fn pursue(
     let mut aims = wanted.clone();
     let mut best = Reached { got: measure(&steering.by)?, steering, rounds: 1 };
     let mut step = 1.0;
+    let still = best.got.map(|got| got.map(|_| 0.0));
+    if missing(&best.got) > missing(&still) {
+        // What is worse than no move is not to be improved on: half of it may be.
+        (best.steering.by, best.steering.far, best.got) = (Array1::zeros(best.steering.by.len()), 0.0, still);
+        aims.iter_mut().for_each(|aim| aim.1 = 0.0);
+        step = 0.5;
+    }
     while best.rounds < ROUNDS && !is_near(&best.got) {
         let mut next = aims.clone();
         for (aim, &(quality, by)) in next.iter_mut().zip(&wanted) {
@@ -136,6 +144,20 @@ mod tests {
         // What asks for more than the bound by itself is given that, and no more.
         let found = pursue(&slopes(), covariance.view(), &[(Quality::Pitch, 10.0)], tenth).unwrap();
         assert!((found.steering.far - 5.0).abs() < 1e-9, "{found:?}");
+    }
+
+    #[test]
+    fn a_move_that_makes_it_worse_is_not_made() {
+        let covariance = Array2::eye(2);
+        let asked = [(Quality::Pitch, 2.0)];
+        let away = |by: &Array1<f64>| Ok([Some(-2.0 * by[0]), Some(0.0), None, None]);
+        let found = pursue(&slopes(), covariance.view(), &asked, away).unwrap();
+        assert_eq!((found.steering.by, found.steering.far, found.rounds), (array![0.0, 0.0], 0.0, ROUNDS));
+        assert_eq!(found.got, [Some(0.0), Some(0.0), None, None]);
+        // Only a large one does: the half and what then is aimed at anew is good.
+        let large = |by: &Array1<f64>| Ok([Some(if by[0] > 0.8 { -4.0 } else { 2.0 * by[0] }), Some(0.0), None, None]);
+        let found = pursue(&slopes(), covariance.view(), &asked, large).unwrap();
+        assert!(found.got[0].unwrap() > 1.0 && found.steering.by[0] <= 0.8, "{found:?}");
     }
 
     #[test]

@@ -134,9 +134,13 @@ impl Named {
 
     /// The sound of IN as `synth COMMAND MORE` makes it, and what it says.
     fn make(&self, command: &str, more: &[&str], folder: &Path) -> (Vec<u8>, String) {
-        let (input, out) = (self.input(), folder.join("out.wav"));
+        self.make_of(&self.input(), command, more, folder)
+    }
+
+    fn make_of(&self, input: &Path, command: &str, more: &[&str], folder: &Path) -> (Vec<u8>, String) {
+        let out = folder.join("out.wav");
         let first = [command, "--device", "cpu", "--iterations", "5", "--vae", text(&self.vae)];
-        let said = succeed("synth", &[&first[..], more, &[text(&input), text(&out)]].concat());
+        let said = succeed("synth", &[&first[..], more, &[text(input), text(&out)]].concat());
         (fs::read(&out).unwrap(), said)
     }
 }
@@ -328,22 +332,27 @@ fn loudness(sound: &[u8]) -> f64 {
 fn loudness_goes_where_it_is_asked_to_and_what_came_of_it_is_told() {
     let named = named();
     let folder = tempfile::tempdir().unwrap();
-    let (plain, _) = named.make("reconstruct", &[], folder.path());
-    let mut got = Vec::new();
     for asked in ["-6dB", "+6dB"] {
-        let (sound, said) = named.make("edit", &["--loudness", asked], folder.path());
         let sign = if asked.starts_with('-') { -1.0 } else { 1.0 };
-        let by = told(&said, &format!("loudness: asked {}6.00 dB, got ", &asked[..1]));
-        assert!((by - (loudness(&sound) - loudness(&plain))).abs() < 0.02, "{said}");
-        assert!(by * sign > 2.0, "{said}");
-        assert!(said.contains("  codes moved by ") && said.contains(" of their deviations"), "{said}");
-        for other in ["pitch", "tilt", "voicing"] {
-            assert!(
-                said.contains(&format!("  {other}: to be held")) || said.contains(&format!("  {other}: left free")),
-                "{said}"
-            );
+        let mut most = 0.0f64;
+        for input in &files(&named.features.join("test"), "npz")[..4] {
+            let (plain, _) = named.make_of(input, "reconstruct", &[], folder.path());
+            let (sound, said) = named.make_of(input, "edit", &["--loudness", asked], folder.path());
+            let by = told(&said, &format!("loudness: asked {}6.00 dB, got ", &asked[..1]));
+            assert!((by - (loudness(&sound) - loudness(&plain))).abs() < 0.02, "{said}");
+            // A VAE that has hardly learned anything does not follow for each sound, but never goes the other way.
+            assert!(by * sign >= 0.0, "{said}");
+            most = most.max(by * sign);
+            assert_eq!(by == 0.0, said.contains("  codes not moved: none of "), "{said}");
+            assert!(by == 0.0 || said.contains("  codes moved by ") && said.contains(" of their deviations"), "{said}");
+            for other in ["pitch", "tilt", "voicing"] {
+                assert!(
+                    said.contains(&format!("  {other}: to be held")) || said.contains(&format!("  {other}: left free")),
+                    "{said}"
+                );
+            }
         }
-        got.push(by);
+        assert!(most > 4.0, "{asked}: {most}");
     }
     let (_, said) = named.make("edit", &["--loudness", "-6dB", "--tilt=+2dB", "--add", "0=0.1"], folder.path());
     assert!(

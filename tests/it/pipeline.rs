@@ -70,7 +70,7 @@ fn the_workshops_vae_reconstructs_through_the_same_commands() {
     let folder = TempDir::new().unwrap();
     let data = fixture();
     let vae = folder.path().join("vae");
-    let recipe = ["--preset", "workshop", "--cells", "64", "--batch-size", "32", "--steps", "150"];
+    let recipe = ["--preset", "workshop", "--cells", "64", "--batch-size", "32", "--steps", "400"];
     let faster = ["--learning-rate", "1e-2", "--beta", "1", "--device", "cpu"];
     let folders = [text(&vae), text(&data.train), text(&data.test)];
     succeed("train-vae", &[&folders[..], &recipe[..], &faster[..]].concat());
