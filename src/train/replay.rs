@@ -20,6 +20,7 @@ const FIRST: u32 = 3;
 const PREPARED: u32 = 3;
 
 /// How far a session is with its recording.
+#[allow(clippy::large_enum_variant)] // there is one in a process
 pub(super) enum Replay {
     /// Every kernel is launched by itself.
     Never,

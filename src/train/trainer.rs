@@ -269,8 +269,8 @@ impl<M: Module> Session<M> {
             "every kernel is launched anew at every step, which takes longer: they cannot be replayed ({why})"
         );
         let model = self.model.take().expect("only an update takes it");
-        *self = Self::restored(model, about, before, &device, [Path::new("memory"); 2])?;
-        self.replay = Replay::Never;
+        let restored = Self::restored(model, about, before, &device, [Path::new("memory"); 2])?;
+        *self = Self { saved: self.saved, replay: Replay::Never, ..restored };
         numbers.on_device = None;
         Ok(self.launch(task, &batch, &numbers))
     }
