@@ -10,7 +10,8 @@ use crate::kernels::{self, AdamState, AdamStep};
 use crate::run::{AdamConfig, Clipping, ModulePath, NamedTensors, parameters, values};
 use crate::{Error, Result};
 
-/// Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), and if it is asked for an exponential moving average of the trained parameters.
+/// Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), and if it is asked for
+/// an exponential moving average of the trained parameters.
 ///
 /// Buffers, such as a norm's running statistics, are no part of the average: they are running means already.
 pub struct Adam {

@@ -33,7 +33,8 @@ pub(super) enum Replay {
 /// What a step is to do.
 pub(super) enum Way {
     Launch,
-    Record,
+    /// In this form.
+    Record(Form),
     Replay,
 }
 
@@ -68,7 +69,7 @@ impl Replay {
                 if *steps == FIRST + 1 && *form == next && Dispatch::graph_prepare(device.as_dispatch()).is_err() {
                     *steps = FIRST; // tried again
                 }
-                if *steps > FIRST + PREPARED && *form == next { Way::Record } else { Way::Launch }
+                if *steps > FIRST + PREPARED && *form == next { Way::Record(next) } else { Way::Launch }
             }
             _ => Way::Launch,
         }
@@ -117,6 +118,11 @@ impl Recorded {
     }
 }
 
+/// What a backend says in lines with causes below each other, in one.
 fn refused(why: impl std::fmt::Display) -> Error {
-    Error::Device(format!("{why}"))
+    let why = why.to_string();
+    let lines = why.lines().map(str::trim).take_while(|line| !line.starts_with("Backtrace"));
+    let mut said: Vec<&str> = lines.filter(|line| !line.is_empty() && *line != "Caused by:").collect();
+    said.dedup();
+    Error::Device(said.join(": "))
 }

@@ -177,8 +177,8 @@ impl<M: Module> Session<M> {
         Ok(())
     }
 
-    /// Takes one step: a batch, its loss, the gradients, Adam; so does what is trained beside the model. Gives the loss terms and the norm of all gradients before
-    /// clipping, all still on the device.
+    /// Takes one step: a batch, its loss, the gradients, Adam; so does what is trained beside the model. Gives the loss terms and
+    /// the norm of all gradients before clipping, all still on the device.
     ///
     /// On the CPU a loss or gradients that are not finite change nothing but the count of skipped steps and the place in the
     /// data, and give `None`. Elsewhere looking at them would make the device wait for us at every step.
@@ -194,9 +194,9 @@ impl<M: Module> Session<M> {
         let device = device_of(self.model());
         let numbers = self.adam.numbers(self.about.rate(), step);
         let form = (self.rival.is_none() && task.is_steady(step)).then(|| drawn.form());
-        let shown = match (self.replay.way(form.clone(), &device), &mut self.replay) {
+        let shown = match (self.replay.way(form, &device), &mut self.replay) {
             (Way::Replay, Replay::Ready(recorded)) => Some(recorded.replay(drawn, &numbers)?),
-            (Way::Record, _) => self.record(task, form.unwrap_or_default(), drawn.on(&device), numbers)?,
+            (Way::Record(form), _) => self.record(task, form, drawn.on(&device), numbers)?,
             _ => self.launch(task, &drawn.on(&device), &numbers),
         };
         self.about.step = step + 1;

@@ -1,7 +1,8 @@
-//! What changes tensors where they lie, as operations of Burn's backends: a replayed step finds its parameters in the same memory each time.
+//! What changes tensors where they lie, as operations of Burn's backends: a replayed step finds its parameters in the same memory
+//! each time.
 //!
-//! Each gives the tensors that it was given, changed. Whoever else holds them sees the change, and Burn's fusion, which knows nothing of it,
-//! may put off reading them until after: see [`flush`].
+//! Each gives the tensors that it was given, changed. Whoever else holds them sees the change, and Burn's fusion, which knows
+//! nothing of it, may put off reading them until after: see [`flush`].
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
