@@ -5,7 +5,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::math::vectorized;
+use super::math::{Work, vectorized};
 use super::memory::BLOCK;
 
 /// The numbers of one step of Adam.
@@ -78,23 +78,41 @@ pub(crate) fn adam_step<const D: usize>(
         };
         let state = p.par_chunks_mut(BLOCK).zip(m.par_chunks_mut(BLOCK)).zip(v.par_chunks_mut(BLOCK));
         state.zip(gradient.par_chunks(BLOCK)).zip(a).for_each(|((((p, m), v), g), a)| {
-            let AdamStep { beta1, beta2, fresh1, fresh2, epsilon, rate, unbias, clip, keep, share } = step;
-            vectorized(|| {
-                for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
-                    let g = g * clip;
-                    *m = beta1 * *m + fresh1 * g;
-                    *v = beta2 * *v + fresh2 * (g * g);
-                    *p = keep * *p - rate * *m / ((*v / unbias).sqrt() + epsilon);
-                }
-                for (a, p) in a.iter_mut().zip(p) {
-                    *a += share * (*p - *a); // the block is still in the cache
-                }
-            });
+            vectorized(Block { step, p, m, v, g, a });
         });
     }
     let [first, second] = [first, second].map(Tensor::from_primitive::<Flex>);
     let average = average.map(Tensor::from_primitive::<Flex>);
     (Tensor::from_primitive::<Flex>(parameter), State { first, second, average })
+}
+
+/// The step of some values: parameters, both means, gradients and, if one is kept, the average.
+struct Block<'a> {
+    step: AdamStep,
+    p: &'a mut [f32],
+    m: &'a mut [f32],
+    v: &'a mut [f32],
+    g: &'a [f32],
+    a: &'a mut [f32],
+}
+
+impl Work for Block<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { step, p, m, v, g, a } = self;
+        let AdamStep { beta1, beta2, fresh1, fresh2, epsilon, rate, unbias, clip, keep, share } = step;
+        for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+            let g = g * clip;
+            *m = beta1 * *m + fresh1 * g;
+            *v = beta2 * *v + fresh2 * (g * g);
+            *p = keep * *p - rate * *m / ((*v / unbias).sqrt() + epsilon);
+        }
+        for (a, p) in a.iter_mut().zip(p) {
+            *a += share * (*p - *a); // the block is still in the cache
+        }
+    }
 }
 
 /// Sum of squares of a tensor on the CPU.

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::math::vectorized;
+use super::math::{leaky_relu, leaky_relu_back, vectorized};
 use super::matrix::{Matrix, Mode, Threads, column_sums, multiply};
 use super::memory::{BLOCK, build, zeros};
 use super::tape::{Kernel, apply};
@@ -28,11 +28,10 @@ impl Kernel<3> for Dense {
         let (x, weight) = (Matrix::new(x, rows, inputs), Matrix::new(weight, inputs, outputs));
         multiply(x, weight, &mut y, outputs, Mode::Set, Threads::All);
         y.par_chunks_mut(outputs * BLOCK.div_ceil(outputs)).for_each(|rows| {
-            vectorized(|| {
+            vectorized(move || {
                 for row in rows.chunks_exact_mut(outputs) {
                     for (y, bias) in row.iter_mut().zip(bias) {
-                        let sum = *y + bias;
-                        *y = if sum > 0.0 { sum } else { sum * slope };
+                        *y = leaky_relu(*y + bias, slope);
                     }
                 }
             });
@@ -54,9 +53,9 @@ impl Kernel<3> for Dense {
             build(gradient.len(), BLOCK, |index, d| {
                 let from = index * BLOCK;
                 let (gradient, output) = (&gradient[from..from + d.len()], &output[from..from + d.len()]);
-                vectorized(|| {
+                vectorized(move || {
                     for ((d, g), y) in d.iter_mut().zip(gradient).zip(output) {
-                        *d = if *y > 0.0 { *g } else { *g * slope };
+                        *d = leaky_relu_back(*y, *g, slope);
                     }
                 });
             })

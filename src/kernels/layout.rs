@@ -7,11 +7,11 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::memory::build;
+use super::memory::{build, build_blocks};
 use super::tape::{Kernel, apply};
 
 /// Samples that one task works on: their rows fit the cache of a core.
-const CHUNK: usize = 16;
+pub(super) const CHUNK: usize = 16;
 
 /// Where the value of a row, sample, column and channel lies.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +63,13 @@ pub(super) fn fill(layout: &Layout, write: impl Fn(usize, usize, &mut [f32]) + S
         let samples = values[layout.lead * layout.channels..].par_chunks_mut(chunk);
         samples.enumerate().for_each(|(index, values)| write(row, index * CHUNK, values));
     })
+}
+
+/// Fills the real columns of a grid: `write(first sample, a slice for each row of these samples' values)`, in parallel.
+pub(super) fn fill_samples(layout: &Layout, write: impl Fn(usize, &mut [&mut [f32]]) + Sync) -> Vec<f32> {
+    let Layout { rows, stored, channels, lead, .. } = *layout;
+    let chunk = CHUNK * stored * channels;
+    build_blocks(rows, layout.row(), lead * channels, chunk, |index, rows| write(index * CHUNK, rows))
 }
 
 /// Moves values between a grid and plain arrays.

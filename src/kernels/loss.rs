@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::math::{ln, sigmoid, softplus, vectorized};
+use super::math::{Work, ln, sigmoid, softplus, vectorized};
 use super::memory::{BLOCK, zeros};
 use super::tape::{Kernel, apply};
 
@@ -23,7 +23,7 @@ impl Kernel<3> for GaussianNll {
         let sums: Vec<f64> = parts
             .map(|((x, mean), raw)| {
                 let parts = x.chunks(256).zip(mean.chunks(256)).zip(raw.chunks(256));
-                parts.map(|((x, mean), raw)| f64::from(vectorized(|| densities(x, mean, raw, self.floor)))).sum()
+                parts.map(|((x, mean), raw)| f64::from(vectorized(Densities { x, mean, raw, floor: self.floor }))).sum()
             })
             .collect();
         let half_ln_two_pi = 0.5 * (2.0 * std::f64::consts::PI).ln();
@@ -44,15 +44,7 @@ impl Kernel<3> for GaussianNll {
         let outputs = for_mean.par_chunks_mut(BLOCK).zip(for_raw.par_chunks_mut(BLOCK));
         let inputs = x.par_chunks(BLOCK).zip(mean.par_chunks(BLOCK)).zip(raw.par_chunks(BLOCK));
         outputs.zip(inputs).for_each(|((for_mean, for_raw), ((x, mean), raw))| {
-            vectorized(|| {
-                let inputs = x.iter().zip(mean).zip(raw);
-                for ((for_mean, for_raw), ((x, mean), raw)) in for_mean.iter_mut().zip(for_raw).zip(inputs) {
-                    let inverse = 1.0 / (self.floor + softplus(*raw));
-                    let z = (x - mean) * inverse;
-                    *for_mean = -factor * z * inverse;
-                    *for_raw = factor * (1.0 - z * z) * inverse * sigmoid(*raw);
-                }
-            });
+            vectorized(DensitiesBack { x, mean, raw, floor: self.floor, factor, for_mean, for_raw });
         });
         let for_x = wanted[0].then(|| for_mean.iter().map(|d| -d).collect());
         [for_x, Some(for_mean), Some(for_raw)]
@@ -120,17 +112,56 @@ impl Kernel<2> for MeanAbsoluteError {
 }
 
 /// Sum of the negative log-densities without their constant, in sixteen interleaved partial sums.
-#[inline(always)]
-fn densities(x: &[f32], mean: &[f32], raw: &[f32], floor: f32) -> f32 {
-    let mut sums = [0.0f32; 16];
-    for ((x, mean), raw) in x.chunks(16).zip(mean.chunks(16)).zip(raw.chunks(16)) {
-        for (((sum, x), mean), raw) in sums.iter_mut().zip(x).zip(mean).zip(raw) {
-            let scale = floor + softplus(*raw);
-            let z = (x - mean) / scale;
-            *sum += 0.5 * z * z + ln(scale);
+struct Densities<'a> {
+    x: &'a [f32],
+    mean: &'a [f32],
+    raw: &'a [f32],
+    floor: f32,
+}
+
+impl Work for Densities<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn call(self) -> f32 {
+        let Self { x, mean, raw, floor } = self;
+        let mut sums = [0.0f32; 16];
+        for ((x, mean), raw) in x.chunks(16).zip(mean.chunks(16)).zip(raw.chunks(16)) {
+            for (((sum, x), mean), raw) in sums.iter_mut().zip(x).zip(mean).zip(raw) {
+                let scale = floor + softplus(*raw);
+                let z = (x - mean) / scale;
+                *sum += 0.5 * z * z + ln(scale);
+            }
+        }
+        sums.iter().sum()
+    }
+}
+
+/// Gradients of that sum, times `factor`.
+struct DensitiesBack<'a> {
+    x: &'a [f32],
+    mean: &'a [f32],
+    raw: &'a [f32],
+    floor: f32,
+    factor: f32,
+    for_mean: &'a mut [f32],
+    for_raw: &'a mut [f32],
+}
+
+impl Work for DensitiesBack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { x, mean, raw, floor, factor, for_mean, for_raw } = self;
+        let inputs = x.iter().zip(mean).zip(raw);
+        for ((for_mean, for_raw), ((x, mean), raw)) in for_mean.iter_mut().zip(for_raw).zip(inputs) {
+            let inverse = 1.0 / (floor + softplus(*raw));
+            let z = (x - mean) * inverse;
+            *for_mean = -factor * z * inverse;
+            *for_raw = factor * (1.0 - z * z) * inverse * sigmoid(*raw);
         }
     }
-    sums.iter().sum()
 }
 
 /// Sum of `weight * |x - y|`, in eight interleaved partial sums.

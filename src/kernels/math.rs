@@ -9,6 +9,20 @@ pub(crate) fn vectorized<W: Work>(work: W) -> W::Output {
     pulp::Arch::new().dispatch(work)
 }
 
+/// Leaky ReLU. Both values are made before one is chosen: a branch would keep the compiler from vector instructions.
+#[inline(always)]
+pub(super) fn leaky_relu(x: f32, slope: f32) -> f32 {
+    let scaled = x * slope;
+    if x > 0.0 { x } else { scaled }
+}
+
+/// The gradient before a leaky ReLU, from its output `y` and the gradient there.
+#[inline(always)]
+pub(super) fn leaky_relu_back(y: f32, gradient: f32, slope: f32) -> f32 {
+    let scaled = gradient * slope;
+    if y > 0.0 { gradient } else { scaled }
+}
+
 /// `e^x` to 2 units in the last place; beyond ±87 that of ±87.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {

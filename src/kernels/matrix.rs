@@ -4,6 +4,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::math::vectorized;
+use super::memory::build;
 
 /// A matrix within a slice: element `(r, c)` at `r * row_step + c * column_step`.
 #[derive(Clone, Copy)]
@@ -118,13 +119,17 @@ pub(super) fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
 
 /// `[rows, columns]` to `[columns, rows]`.
 pub(super) fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let mut result = vec![0.0; values.len()];
-    for (r, row) in values.chunks_exact(columns).enumerate() {
-        for (c, value) in row.iter().enumerate() {
-            result[c * rows + r] = *value;
+    const SIDE: usize = 16; // of the squares that are read and written together
+    build(values.len(), SIDE * rows, |index, out| {
+        for first in (0..rows).step_by(SIDE) {
+            let across = first..rows.min(first + SIDE);
+            for (column, out) in out.chunks_exact_mut(rows).enumerate() {
+                for row in across.clone() {
+                    out[row] = values[row * columns + index * SIDE + column];
+                }
+            }
         }
-    }
-    result
+    })
 }
 
 /// `to += from`.

@@ -25,6 +25,7 @@ mod memory;
 mod norm;
 mod shift;
 mod tape;
+mod winograd;
 
 pub(crate) use adam::{AdamStep, State as AdamState, adam_step, squared_norm};
 pub(crate) use bank::bank;

@@ -159,7 +159,11 @@ fn vaes_have_the_same_loss_and_gradients_with_kernels_and_without() {
     let lstm = LstmVaeConfig { segment_frames: 6, n_mels: 16, cells: 7, latents: 3, scale: Scale::Softplus };
     let exp = LstmVaeConfig { scale: Scale::Exp, ..lstm.clone() };
     let least = ConvVaeConfig { segment_frames: 4, n_mels: 8, channels: [1, 1, 1], hidden: 1, latents: 1 };
-    for config in [VaeConfig::Conv(conv), VaeConfig::Conv(least), VaeConfig::Lstm(lstm), VaeConfig::Lstm(exp)] {
+    // Channels enough for Winograd's products: 5 rows, as by default, and 11, which one tile does not cover.
+    let wide = ConvVaeConfig { segment_frames: 20, n_mels: 16, channels: [16, 17, 18], hidden: 6, latents: 2 };
+    let long = ConvVaeConfig { segment_frames: 44, ..wide.clone() };
+    let convs = [conv, least, wide, long].map(VaeConfig::Conv);
+    for config in convs.into_iter().chain([lstm, exp].map(VaeConfig::Lstm)) {
         let model = config.init(3, &device());
         for batch in [1, 5, 33] {
             let x = noise([batch, config.segment_frames(), config.n_mels()], 6);
