@@ -2,7 +2,7 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
-use burn::tensor::{Bool, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::models::Gaussian;
@@ -65,8 +65,7 @@ impl Sampling {
                 (log_sum(together).sub_scalar(less), log_sum(each).sub_scalar(less))
             }
             Self::Stratified => {
-                let weights = stratified(batch, data);
-                let weights = Tensor::from_data(TensorData::new(weights, [batch, batch, 1]), &z.device());
+                let weights = stratified(batch, data, &z.device());
                 (log_sum(together + weights.clone()), log_sum(each + weights))
             }
         }; // [z, 1, 1] and [z, 1, latents]
@@ -77,17 +76,16 @@ impl Sampling {
     }
 }
 
-/// The logarithms of the stratified weights, `[z, x]`.
-fn stratified(batch: usize, data: f64) -> Vec<f32> {
+/// The logarithms of the stratified weights, `[z, x, 1]`, made on the device.
+fn stratified(batch: usize, data: f64, device: &Device) -> Tensor<3> {
     assert!(batch > 1, "of a batch of 1 there is no other");
     let rest = (batch - 1) as f64;
     let (own, other, rest) = (1.0 / data, (data - rest) / (data * rest), 1.0 / rest);
-    let weight = |z: usize, x: usize| match (x + batch - z) % batch {
-        0 => own,
-        1 => other,
-        _ => rest,
-    };
-    (0..batch * batch).map(|index| weight(index / batch, index % batch).ln() as f32).collect()
+    let rows = Tensor::<1, Int>::arange(0..batch as i64, device);
+    let next = rows.clone().add_scalar(1).remainder_scalar(batch as i64); // who takes the part of the other
+    let is = |columns: Tensor<1, Int>| rows.clone().unsqueeze_dim::<2>(0).equal(columns.unsqueeze_dim(1)); // [z, x]
+    let weights = Tensor::full([batch, batch], rest.ln(), device);
+    weights.mask_fill(is(next), other.ln()).mask_fill(is(rows.clone()), own.ln()).unsqueeze_dim(2)
 }
 
 /// The diagonal: of each `z` what its own `x` gives, `[batch, 1]`.

@@ -1,7 +1,7 @@
 //! FactorVAE: the total correlation as a discriminator tells it.
 
 use burn::module::Module;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -41,19 +41,32 @@ impl Factor {
         log_ratio(&discriminator.clone().no_grad(), z).mean()
     }
 
+    /// For each latent the order in which the second half of a batch of `batch` codes has its values: permutations,
+    /// `[batch / 2, latents]`, last dimension fastest.
+    pub fn orders(batch: usize, latents: usize, rng: &mut impl Rng) -> Vec<f32> {
+        let rows = batch / 2;
+        let mut orders = vec![0.0; rows * latents];
+        let mut order: Vec<usize> = (0..rows).collect();
+        for latent in 0..latents {
+            order.shuffle(rng);
+            orders.iter_mut().skip(latent).step_by(latents).zip(&order).for_each(|(to, row)| *to = *row as f32);
+        }
+        orders
+    }
+
     /// The discriminator's cross-entropy between the first half of the codes and the second, the latents of which are
-    /// drawn apart by permutations, one a latent, that `rng` gives, `[1]`. Gradients reach the discriminator and not `z`.
+    /// drawn apart by [`orders`](Self::orders) (algorithm 1), `[1]`. Gradients reach the discriminator and not `z`.
     ///
     /// # Shapes
-    /// `z` `[batch, latents]`
+    /// `z` `[batch, latents]`, `orders` `[batch / 2, latents]`
     ///
     /// # Panics
     /// If the batch is smaller than 2.
-    pub fn discriminator_loss(discriminator: &Discriminator, z: Tensor<2>, rng: &mut impl Rng) -> Tensor<1> {
+    pub fn discriminator_loss(discriminator: &Discriminator, z: Tensor<2>, orders: Tensor<2, Int>) -> Tensor<1> {
         let [batch, latents] = z.dims();
         let half = batch / 2;
         let z = z.detach();
-        let apart = permuted(z.clone().slice([batch - half..batch, 0..latents]), rng);
+        let apart = z.clone().slice([batch - half..batch, 0..latents]).gather(0, orders);
         let z = Tensor::cat(vec![z.slice([0..half, 0..latents]), apart], 0); // [2 half, latents]
         let ratio = log_ratio(discriminator, z); // [2 half]
         let (together, apart) = (ratio.clone().narrow(0, 0, half), ratio.narrow(0, half, half));
@@ -65,17 +78,4 @@ impl Factor {
 fn log_ratio(discriminator: &Discriminator, z: Tensor<2>) -> Tensor<1> {
     let logits = discriminator.forward(z); // [batch, 2]
     (logits.clone().narrow(1, 0, 1) - logits.narrow(1, 1, 1)).squeeze_dim(1)
-}
-
-/// The codes with each latent's values in another order (algorithm 1).
-fn permuted(z: Tensor<2>, rng: &mut impl Rng) -> Tensor<2> {
-    let [rows, latents] = z.dims();
-    let mut from = vec![0i32; rows * latents];
-    let mut order: Vec<i32> = (0..rows as i32).collect();
-    for latent in 0..latents {
-        order.shuffle(rng);
-        from.iter_mut().skip(latent).step_by(latents).zip(&order).for_each(|(from, row)| *from = *row);
-    }
-    let from = Tensor::<2, Int>::from_data(TensorData::new(from, [rows, latents]), &z.device());
-    z.gather(0, from)
 }

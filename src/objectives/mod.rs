@@ -47,8 +47,17 @@ pub struct Latents<'a> {
     pub data: usize,
     /// With [`Regularizer::Factor`] the one that is trained beside the VAE.
     pub discriminator: Option<&'a Discriminator>,
-    /// The training step, counted from 0; `None` where all that grows has grown.
-    pub step: Option<u64>,
+    /// What may still have to grow; `None` where all has grown.
+    pub growth: Option<&'a Growth>,
+}
+
+/// How far what grows in training has grown.
+#[derive(Clone, Debug)]
+pub struct Growth {
+    /// Of every weight, from 0 to 1, `[1]`.
+    pub share: Tensor<1>,
+    /// [`Capacity::at`] this step, in nats, `[1]`; of other forms 0.
+    pub capacity: Tensor<1>,
 }
 
 /// A value that is minimised with a weight.
@@ -57,7 +66,7 @@ pub struct Weighed {
     pub value: Tensor<1>,
     /// `[1]`, without autodiff, as the reported total has it: once all that grows has grown.
     pub judged: Tensor<1>,
-    /// Its weight.
+    /// Its weight, grown.
     pub weight: f64,
 }
 
@@ -82,6 +91,14 @@ impl Regularizer {
         *self == Self::Beta
     }
 
+    /// What [`Growth::capacity`] is at step `step`, counted from 0.
+    pub fn capacity(&self, step: u64) -> f64 {
+        match self {
+            Self::Capacity(capacity) => capacity.at(step),
+            _ => 0.0,
+        }
+    }
+
     /// Steps after which nothing grows any more.
     pub fn grows_until(&self) -> u64 {
         match self {
@@ -94,15 +111,6 @@ impl Regularizer {
     /// batch is.
     pub fn is_of_batches(&self) -> bool {
         !matches!(self, Self::Beta)
-    }
-
-    /// Whether its values are computed without any that come from the CPU at each step, such as permutations.
-    pub fn is_of_device(&self) -> bool {
-        match self {
-            Self::Beta | Self::Capacity(_) | Self::Dip(_) => true,
-            Self::BetaTc(parts) => parts.sampling == Sampling::Weighted,
-            Self::Factor(_) => false,
-        }
     }
 
     /// The least batch of which its values can be told.
@@ -125,10 +133,11 @@ impl Regularizer {
         let minimised = match self {
             Self::Beta => vec![divergence()],
             Self::Capacity(capacity) => {
-                let now = latents.step.map_or(capacity.most, |step| capacity.at(step));
-                shown.push(("capacity", kl.clone().inner().zeros_like().add_scalar(now)));
-                let gap = |capacity: f64| kl.clone().sub_scalar(capacity).abs();
-                vec![Weighed { value: gap(now), judged: gap(capacity.most).inner(), weight: beta }]
+                let most = kl.clone().inner().zeros_like().add_scalar(capacity.most);
+                let now = latents.growth.map_or(most.clone(), |growth| growth.capacity.clone());
+                let gap = |capacity: Tensor<1>| (kl.clone() - Tensor::from_inner(capacity)).abs();
+                shown.push(("capacity", now.clone()));
+                vec![Weighed { value: gap(now), judged: gap(most).inner(), weight: beta }]
             }
             Self::Factor(factor) => {
                 let discriminator = latents.discriminator.expect("a FactorVAE is trained beside a discriminator");

@@ -141,9 +141,9 @@ impl BetaVae {
         Self { kl: KlForm::SingleSample, l2: 1e-4, input: InputScale::Hundredth, ..Self::new(beta) }
     }
 
-    /// What becomes of a weight at step `step`, counted from 0 (Bowman et al. 2016, section 3.1, by a line).
-    pub fn grown(&self, weight: f64, step: u64) -> f64 {
-        if step < self.kl_warmup_steps { weight * step as f64 / self.kl_warmup_steps as f64 } else { weight }
+    /// The share that step `step`, counted from 0, has of every weight (Bowman et al. 2016, section 3.1, by a line).
+    pub fn share(&self, step: u64) -> f64 {
+        if step < self.kl_warmup_steps { step as f64 / self.kl_warmup_steps as f64 } else { 1.0 }
     }
 
     /// Whether step `step` minimises something else than the last one will.
@@ -403,8 +403,8 @@ mod tests {
     #[test]
     fn the_weight_of_the_divergence_grows_by_equal_steps_from_nothing() {
         let objective = BetaVae { kl_warmup_steps: 4, ..BetaVae::new(8.0) };
-        assert_eq!([0, 1, 2, 3, 4, 5000].map(|step| objective.grown(8.0, step)), [0.0, 2.0, 4.0, 6.0, 8.0, 8.0]);
-        assert_eq!(BetaVae::new(8.0).grown(8.0, 0), 8.0);
+        assert_eq!([0, 1, 2, 3, 4, 5000].map(|step| objective.share(step)), [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]);
+        assert_eq!(BetaVae::new(8.0).share(0), 1.0);
         let old: BetaVae = serde_json::from_str(r#"{"beta":8.0}"#).unwrap();
         assert_eq!(old, BetaVae::new(8.0));
     }

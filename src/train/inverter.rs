@@ -109,14 +109,10 @@ impl Task for InverterTask {
         Ok(batch.for_training())
     }
 
-    fn loss(&self, model: &mut Cbhg, _: Option<&Discriminator>, batch: &Batch, _step: u64) -> Terms {
+    fn loss(&self, model: &mut Cbhg, _: Option<&Discriminator>, batch: &Batch) -> Terms {
         let [input, target] = [0, 1].map(|array| batch.arrays[array].clone());
         let loss = self.weights.error(model.forward_train(input, &batch.lengths), target, &batch.lengths);
         Terms { reported: vec![("total", loss.clone().inner())], loss, rival: None }
-    }
-
-    fn is_steady(&self, _step: u64) -> bool {
-        true
     }
 
     fn evaluate(&self, model: &Cbhg, _: Option<&Discriminator>, stop: &AtomicUsize) -> Result<Option<Evaluation>> {

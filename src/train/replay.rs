@@ -42,7 +42,7 @@ pub(super) enum Way {
 pub(super) struct Recorded {
     form: Form,
     batch: Batch,
-    numbers: Tensor<1>,
+    numbers: Vec<Tensor<1>>,
     shown: Shown,
     graph: <Dispatch as BackendTypes>::GraphPrimitive,
     device: Device,
@@ -54,14 +54,14 @@ impl Replay {
         Self::Waiting { form: Form::default(), steps: 0 }
     }
 
-    /// What the next step is to do, which has this form if it can be recorded at all.
-    pub fn way(&mut self, form: Option<Form>, device: &Device) -> Way {
+    /// What the next step is to do, which has this form.
+    pub fn way(&mut self, next: Form, device: &Device) -> Way {
         if !kernels::update_in_place(device) {
             return Way::Launch;
         }
-        match (self, form) {
-            (Self::Ready(recorded), Some(next)) if recorded.form == next => Way::Replay,
-            (Self::Waiting { form, steps }, Some(next)) => {
+        match self {
+            Self::Ready(recorded) if recorded.form == next => Way::Replay,
+            Self::Waiting { form, steps } => {
                 if *form != next && *steps <= FIRST {
                     (*form, *steps) = (next.clone(), 0);
                 }
@@ -76,7 +76,7 @@ impl Replay {
     }
 }
 
-/// Records what `step` launches, in a place of which `batch`, `numbers` and all that it changes stay. Nothing of it is computed.
+/// Records what `step` launches, in a place of which `batch`, each optimizer's `numbers` and all that it changes stay. Nothing of it is computed.
 ///
 /// # Errors
 /// If the device cannot; then what `step` was to change is lost.
@@ -84,7 +84,7 @@ pub(super) fn record(
     device: &Device,
     form: Form,
     batch: Batch,
-    numbers: Tensor<1>,
+    numbers: Vec<Tensor<1>>,
     step: impl FnOnce(&Batch) -> Shown,
 ) -> Result<Recorded> {
     let dispatch = device.as_dispatch();
@@ -99,9 +99,11 @@ impl Recorded {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn replay(&mut self, drawn: Drawn, numbers: &Numbers) -> Result<Shown> {
+    pub fn replay(&mut self, drawn: Drawn, numbers: &[Numbers]) -> Result<Shown> {
         self.batch.assign(drawn.on(&self.device), kernels::assign);
-        self.numbers = kernels::assign(self.numbers.clone(), numbers.on(&self.device));
+        for (to, from) in self.numbers.iter_mut().zip(numbers) {
+            *to = kernels::assign(to.clone(), from.on(&self.device));
+        }
         self.again()
     }
 

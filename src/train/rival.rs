@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::adam::{Adam, ByName};
+use super::adam::{Adam, ByName, Numbers};
 use crate::Result;
 use crate::models::Discriminator;
 use crate::run::{AdamConfig, NamedTensors, Objective, RunConfig, load_parameters, trained_shapes};
@@ -70,10 +70,15 @@ impl Rival {
         ByName::of(self.model(), loss.backward())
     }
 
-    /// Takes step `step`, counted from 0, at `share` of its rate.
-    pub(super) fn step(&mut self, gradients: ByName, share: f64, step: u64) {
+    /// What step `step`, counted from 0, does with gradients, at `share` of its rate.
+    pub(super) fn numbers(&self, share: f64, step: u64) -> Numbers {
+        self.adam.numbers(share * self.rate, step)
+    }
+
+    /// Takes the step of these numbers.
+    pub(super) fn update(&mut self, gradients: ByName, numbers: &Numbers) {
         let model = self.model.take().expect("only an update takes it");
-        self.model = Some(self.adam.step(model, gradients, share * self.rate, step));
+        self.model = Some(self.adam.update(model, gradients, numbers));
     }
 }
 

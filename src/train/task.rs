@@ -17,18 +17,15 @@ pub trait Task {
     /// What is trained.
     type Model: Module;
 
-    /// Draws the next batch and whatever else is drawn for `step`. Randomness comes from the seed and `step` alone.
+    /// Draws the next batch and whatever else is of `step` alone. Randomness comes from the seed and `step`.
     ///
     /// # Errors
     /// If the data cannot be read; the position stays before that batch.
     fn draw(&mut self, step: u64) -> Result<Drawn>;
 
-    /// The loss of what was drawn for `step`. `rival` is there where the run's objective has one.
-    fn loss(&self, model: &mut Self::Model, rival: Option<&Discriminator>, batch: &Batch, step: u64) -> Terms;
-
-    /// Whether from `step` on the loss is the same function of model and batch at every step, computed without any value from the
-    /// CPU: what can be captured once and replayed.
-    fn is_steady(&self, step: u64) -> bool;
+    /// The loss of what was drawn for a step: the same function of models and batch at every step, computed without any other value
+    /// from the CPU, so that it can be recorded once and replayed. `rival` is there where the run's objective has one.
+    fn loss(&self, model: &mut Self::Model, rival: Option<&Discriminator>, batch: &Batch) -> Terms;
 
     /// What the whole test set gives for a model and a rival without autodiff; `None` if `stop`, which is looked at before each batch, was
     /// no longer zero.

@@ -183,8 +183,7 @@ impl<M: Module> Session<M> {
     /// On the CPU a loss or gradients that are not finite change nothing but the count of skipped steps and the place in the
     /// data, and give `None`. Elsewhere looking at them would make the device wait for us at every step.
     ///
-    /// On a GPU the kernels of a step are recorded once and replayed from then on, where a step is like the one before
-    /// ([`Task::is_steady`]).
+    /// On a GPU the kernels of a step are recorded once and replayed from then on, where batches are of one form.
     ///
     /// # Errors
     /// If the batch cannot be read: then nothing has changed. [`Error::Device`] if a replay fails.
@@ -192,9 +191,9 @@ impl<M: Module> Session<M> {
         let step = self.about.step;
         let drawn = task.draw(step)?;
         let device = device_of(self.model());
-        let numbers = self.adam.numbers(self.about.rate(), step);
-        let form = (self.rival.is_none() && task.is_steady(step)).then(|| drawn.form());
-        let shown = match (self.replay.way(form, &device), &mut self.replay) {
+        let of_rival = self.rival.as_ref().map(|rival| rival.numbers(self.about.share(), step));
+        let numbers: Vec<_> = [self.adam.numbers(self.about.rate(), step)].into_iter().chain(of_rival).collect();
+        let shown = match (self.replay.way(drawn.form(), &device), &mut self.replay) {
             (Way::Replay, Replay::Ready(recorded)) => Some(recorded.replay(drawn, &numbers)?),
             (Way::Record(form), _) => self.record(task, form, drawn.on(&device), numbers)?,
             _ => self.launch(task, &drawn.on(&device), &numbers),
@@ -209,12 +208,12 @@ impl<M: Module> Session<M> {
         Ok(shown)
     }
 
-    /// Computes a step, or has it computed, kernel by kernel. `None` if it changed nothing, its numbers not being finite.
-    fn launch<T: Task<Model = M>>(&mut self, task: &T, batch: &Batch, numbers: &Numbers) -> Option<Shown> {
-        let step = self.about.step;
+    /// Computes a step, or has it computed, kernel by kernel. `numbers` are the model's and the rival's. `None` if it changed nothing,
+    /// its numbers not being finite.
+    fn launch<T: Task<Model = M>>(&mut self, task: &T, batch: &Batch, numbers: &[Numbers]) -> Option<Shown> {
         let before = self.model.take().expect("only an update takes it");
         let mut model = before.clone(); // handles: training also moves buffers, such as a norm's running means
-        let terms = task.loss(&mut model, self.rival.as_ref().map(Rival::model), batch, step);
+        let terms = task.loss(&mut model, self.rival.as_ref().map(Rival::model), batch);
         let gradients = ByName::of(&model, terms.loss.backward());
         let loss = terms.loss.inner();
         let beside = self.rival.as_ref().zip(terms.rival).map(|(rival, loss)| rival.gradients(loss));
@@ -225,10 +224,9 @@ impl<M: Module> Session<M> {
         }
         let shown = Shown::of(terms.reported, gradients.norm.clone());
         let model = buffers::in_place(before, model); // `before` ends here: parameters are changed in place where nobody else holds them
-        self.model = Some(self.adam.update(model, gradients, numbers));
-        let share = self.about.share();
+        self.model = Some(self.adam.update(model, gradients, &numbers[0]));
         if let Some((rival, gradients)) = self.rival.as_mut().zip(beside) {
-            rival.step(gradients, share, step);
+            rival.update(gradients, &numbers[1]);
         }
         Some(shown)
     }
@@ -243,14 +241,15 @@ impl<M: Module> Session<M> {
         task: &T,
         form: Form,
         batch: Batch,
-        mut numbers: Numbers,
+        mut numbers: Vec<Numbers>,
     ) -> Result<Option<Shown>> {
         let device = device_of(self.model());
         let (before, about) = (self.state(), self.about.clone());
         let wanted = self.shown(task, &batch).read();
         // An upload is put off until the values are used, and none must be part of the recording: `batch` has been used.
-        let of_device = kernels::assign(Tensor::zeros([AdamStep::NUMBERS], &device), numbers.on(&device));
-        numbers.on_device = Some(of_device.clone());
+        let zeros = || Tensor::zeros([AdamStep::NUMBERS], &device);
+        let of_device: Vec<_> = numbers.iter().map(|each| kernels::assign(zeros(), each.on(&device))).collect();
+        numbers.iter_mut().zip(&of_device).for_each(|(each, of_device)| each.on_device = Some(of_device.clone()));
         let recorded = replay::record(&device, form, batch.clone(), of_device, |batch| {
             self.launch(task, batch, &numbers).expect("elsewhere than on the CPU every step is taken")
         });
@@ -271,14 +270,14 @@ impl<M: Module> Session<M> {
         let model = self.model.take().expect("only an update takes it");
         let restored = Self::restored(model, about, before, &device, [Path::new("memory"); 2])?;
         *self = Self { saved: self.saved, replay: Replay::Never, ..restored };
-        numbers.on_device = None;
+        numbers.iter_mut().for_each(|each| each.on_device = None);
         Ok(self.launch(task, &batch, &numbers))
     }
 
     /// What a step would show.
     fn shown<T: Task<Model = M>>(&self, task: &T, batch: &Batch) -> Shown {
         let mut model = self.model().clone();
-        let terms = task.loss(&mut model, None, batch, self.about.step);
+        let terms = task.loss(&mut model, self.rival.as_ref().map(Rival::model), batch);
         Shown::of(terms.reported, ByName::of(&model, terms.loss.backward()).norm)
     }
 }

@@ -13,7 +13,7 @@ use rand_distr::StandardNormal;
 use super::task::{Evaluation, Task, Terms, joined};
 use crate::data::{Batch, Dataset, Drawn, Item, Loader, Position, SegmentDataset, loader_threads};
 use crate::models::{Discriminator, Vae, mean_half_squared_norm};
-use crate::objectives::{Factor, Latents};
+use crate::objectives::{Factor, Growth, Latents};
 use crate::run::{BetaVae, KlForm, values};
 use crate::{Error, Result, random};
 
@@ -93,8 +93,8 @@ impl VaeTask {
         Ok([joined(x), joined(reconstruction.inner())])
     }
 
-    /// The loss on `x` `[batch, frames, mels]`, of as many segments as `data`, and its reconstruction: at a training step, or with
-    /// all that grows grown. What is reported is so at every step.
+    /// The loss on `x` `[batch, frames, mels]`, of as many segments as `data`, its reconstruction and its codes: with all that
+    /// grows as far as `growth` says, or grown. What is reported is so either way.
     fn terms(
         &self,
         model: &Vae,
@@ -102,8 +102,8 @@ impl VaeTask {
         x: Tensor<3>,
         noise: Tensor<2>,
         data: usize,
-        step: Option<u64>,
-    ) -> (Terms, Tensor<3>) {
+        growth: Option<&Growth>,
+    ) -> (Terms, Tensor<3>, Tensor<2>) {
         let [batch, frames, mels] = x.dims();
         let posterior = model.encode(x.clone());
         let z = posterior.sample(noise); // [batch, latents]
@@ -115,10 +115,12 @@ impl VaeTask {
         };
         let kl = kl.sum().div_scalar(batch as f64);
         let penalty = (self.objective.l2 > 0.0).then(|| mean_half_squared_norm(model).mul_scalar(self.objective.l2));
-        let latents = Latents { posterior: &posterior, z: z.clone(), kl, data, discriminator: rival, step };
+        let latents = Latents { posterior: &posterior, z: z.clone(), kl, data, discriminator: rival, growth };
         let asked = self.objective.regularizer.asked(self.objective.beta, &latents);
-        let grown = |weight: f64| step.map_or(weight, |step| self.objective.grown(weight, step));
-        let parts = asked.minimised.iter().map(|part| part.value.clone().mul_scalar(grown(part.weight)));
+        let parts = asked.minimised.iter().map(|part| {
+            let grown = part.value.clone().mul_scalar(part.weight);
+            growth.map_or(grown.clone(), |growth| grown * Tensor::from_inner(growth.share.clone()))
+        });
         let loss = parts.chain(penalty.clone()).fold(reconstruction.clone(), |sum, part| sum + part);
         let reconstruction = reconstruction.inner();
         let penalty = penalty.map(Tensor::inner);
@@ -129,11 +131,7 @@ impl VaeTask {
             vec![("total", total.add_scalar(shift)), ("reconstruction", reconstruction.add_scalar(shift))];
         reported.extend(asked.shown);
         reported.extend(penalty.map(|penalty| ("penalty", penalty)));
-        let rival = rival.zip(step).map(|(rival, step)| {
-            Factor::discriminator_loss(rival, z, &mut random::stream(self.seed, "permutation", step))
-        });
-        reported.extend(rival.iter().map(|loss| ("discriminator", loss.clone().inner())));
-        (Terms { loss, rival, reported }, bins.mean)
+        (Terms { loss, rival: None, reported }, bins.mean, z)
     }
 
     /// The test items and how many make a batch. Where the objective is of batches, they are of one size, as nearly as can be, and
@@ -159,16 +157,31 @@ impl Task for VaeTask {
         let (items, x) = self.train.next_batch()?;
         self.last = items;
         let [rows, frames] = [0, 1].map(|dimension| x.shape()[dimension]);
-        Ok(Drawn { arrays: vec![x, self.normal(rows, "noise", step)], lengths: vec![frames; rows], masked: false })
+        let mut arrays = vec![x, self.normal(rows, "noise", step)];
+        if self.objective.grows(0) {
+            let growth = [self.objective.share(step), self.objective.regularizer.capacity(step)];
+            arrays.push(TensorData::new(growth.map(|value| value as f32).to_vec(), [1, 1, 2]));
+        }
+        if self.objective.factor().is_some() {
+            let orders = Factor::orders(rows, self.latents, &mut random::stream(self.seed, "permutation", step));
+            arrays.push(TensorData::new(orders, [rows / 2, 1, self.latents]));
+        }
+        Ok(Drawn { arrays, lengths: vec![frames; rows], masked: false })
     }
 
-    fn loss(&self, model: &mut Vae, rival: Option<&Discriminator>, batch: &Batch, step: u64) -> Terms {
-        let [x, noise] = [0, 1].map(|array| batch.arrays[array].clone());
-        self.terms(model, rival, x, noise.squeeze_dim(1), self.data, Some(step)).0
-    }
-
-    fn is_steady(&self, step: u64) -> bool {
-        !self.objective.grows(step) && self.objective.regularizer.is_of_device()
+    fn loss(&self, model: &mut Vae, rival: Option<&Discriminator>, batch: &Batch) -> Terms {
+        let mut arrays = batch.arrays.iter().cloned();
+        let mut next = || arrays.next().expect("a batch has what was drawn");
+        let (x, noise) = (next(), next().squeeze_dim(1));
+        let growth = self.objective.grows(0).then(|| {
+            let [share, capacity] = next().reshape([2]).chunk(2, 0).try_into().expect("two of them");
+            Growth { share, capacity }
+        });
+        let (mut terms, _, z) = self.terms(model, rival, x, noise, self.data, growth.as_ref());
+        let Some(rival) = rival else { return terms };
+        let loss = Factor::discriminator_loss(rival, z, next().squeeze_dim::<2>(1).int());
+        terms.reported.push(("discriminator", loss.clone().inner()));
+        Terms { rival: Some(loss), ..terms }
     }
 
     fn evaluate(&self, model: &Vae, rival: Option<&Discriminator>, stop: &AtomicUsize) -> Result<Option<Evaluation>> {
@@ -183,7 +196,7 @@ impl Task for VaeTask {
             let x = Tensor::from_data(batch?, &self.device);
             let rows = x.dims()[0];
             let noise = self.noise(rows, "eval", index as u64);
-            let (terms, mean) = self.terms(model, rival, x.clone(), noise.clone(), items.len(), None);
+            let (terms, mean, _) = self.terms(model, rival, x.clone(), noise.clone(), items.len(), None);
             let error = (mean.inner() - x.clone()).abs().mean().mul_scalar(self.std); // in log units
             let share = rows as f64 / items.len() as f64;
             for (name, value) in terms.reported.into_iter().chain([("l1", error)]) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::Rng;
 use rand_distr::StandardNormal;
 use serde_json::{Value, json};
@@ -212,10 +212,15 @@ fn the_discriminators_total_correlation_has_its_slope_at_the_codes_and_leaves_th
     }
     // The other way round: its own loss moves it and not the codes.
     let z = tracked(&codes);
-    let loss = Factor::discriminator_loss(&discriminator, z.clone(), &mut random::stream(1, "test", 0));
+    let loss = Factor::discriminator_loss(&discriminator, z.clone(), orders(6, 3, &mut random::stream(1, "test", 0)));
     let gradients = loss.backward();
     assert!(z.grad(&gradients).is_none());
     assert_eq!(without_gradient(&discriminator, &gradients), [""; 0]);
+}
+
+fn orders(batch: usize, latents: usize, rng: &mut impl Rng) -> Tensor<2, Int> {
+    let orders = Factor::orders(batch, latents, rng);
+    Tensor::<2>::from_data(TensorData::new(orders, [batch / 2, latents]), &cpu()).int()
 }
 
 #[test]
@@ -237,7 +242,8 @@ fn a_discriminator_learns_the_total_correlation_of_a_gaussian() {
     let before = told(&discriminator);
     for step in 0..400 {
         let z = Tensor::from_inner(codes(1024, step));
-        let loss = Factor::discriminator_loss(&discriminator, z, &mut random::stream(3, "permutation", step));
+        let orders = orders(1024, 2, &mut random::stream(3, "permutation", step));
+        let loss = Factor::discriminator_loss(&discriminator, z, orders);
         let gradients = ByName::of(&discriminator, loss.backward());
         discriminator = adam.step(discriminator, gradients, if step < 300 { 2e-3 } else { 2e-4 }, step);
     }
@@ -285,7 +291,7 @@ fn the_encoder_is_trained_against_the_discriminator_and_the_decoder_is_not() {
         let (session, mut task) = session(&run, factor(gamma));
         let mut model = session.model().clone();
         let batch = task.draw(0).unwrap().on(&Device::flex());
-        let terms = task.loss(&mut model, session.rival().map(|rival| rival.model()), &batch, 0);
+        let terms = task.loss(&mut model, session.rival().map(|rival| rival.model()), &batch);
         (session, terms)
     };
     const ENCODER: [&str; 3] = ["encoder", "mean", "raw_scale"];

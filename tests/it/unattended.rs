@@ -51,13 +51,9 @@ impl<T: Task> Task for Wild<'_, T> {
         Ok(drawn)
     }
 
-    fn loss(&self, model: &mut T::Model, rival: Option<&Discriminator>, batch: &Batch, step: u64) -> Terms {
-        let terms = self.task.loss(model, rival, batch, step);
+    fn loss(&self, model: &mut T::Model, rival: Option<&Discriminator>, batch: &Batch) -> Terms {
+        let terms = self.task.loss(model, rival, batch);
         if self.spoils { (self.spoil)(terms) } else { terms }
-    }
-
-    fn is_steady(&self, step: u64) -> bool {
-        self.task.is_steady(step)
     }
 
     fn evaluate(

@@ -291,10 +291,16 @@ fn trained(program: &str, flags: &[&str], run: &Path) -> (Vec<f64>, [NamedTensor
 
 #[test]
 fn replayed_steps_change_what_launched_ones_do() {
-    let more: [(&str, &[&str]); 4] = [
+    let more: [(&str, &[&str]); 7] = [
         ("train-inverter", &["--batch-size", "2", "--crop-frames", "250", "--bank-size", "2"]), // longer than the files
         ("train-vae", &["--batch-size", "8", "--objective", "beta-tc"]),
+        (
+            "train-vae",
+            &["--batch-size", "8", "--objective", "beta-tc", "--tc-sampling", "stratified", "--kl-warmup-steps", "12"],
+        ),
         ("train-vae", &["--batch-size", "8", "--objective", "dip"]),
+        ("train-vae", &["--batch-size", "8", "--objective", "capacity", "--capacity-steps", "12"]),
+        ("train-vae", &["--batch-size", "8", "--objective", "factor", "--kl-warmup-steps", "3"]),
         ("train-vae", &["--batch-size", "8", "--preset", "workshop", "--cells", "16"]),
     ];
     for (program, flags) in TRAINERS.into_iter().chain(more) {
