@@ -113,7 +113,7 @@ impl Args {
 fn main() -> ExitCode {
     cli::run(|| {
         let (args, flags) = cli::config::parse::<Args>()?;
-        let sets = args.run.open_sets()?;
+        let sets = args.run.open_sets("inverter")?;
         let features = sets.train.config();
         let (bank_size, channels, gru_cells, batch_size) = match args.preset {
             Preset::Tiny => (4, 32, 64, 8),

@@ -141,7 +141,7 @@ fn main() -> ExitCode {
         let optimizer = args.optimizer.adam(Clipping::None)?;
         let schedule = args.optimizer.schedule(Shape::Constant, DECAY_STEPS, args.steps)?;
         args.model(FeatureConfig::default().n_filterbank)?;
-        let sets = args.run.open_sets()?;
+        let sets = args.run.open_sets("VAE")?;
         let n_mels = sets.train.config().n_filterbank;
         let model = args.model(n_mels)?;
         let standardizer = match objective.input {

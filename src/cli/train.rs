@@ -109,15 +109,20 @@ pub struct Sets {
 }
 
 impl TrainFlags {
-    /// Opens both sets, prints the summary line, warns of files in both.
+    /// Opens both sets, prints the summary line, warns of files in both. `kind` is the [model's](crate::run::ModelConfig::kind).
     ///
     /// # Errors
-    /// If a set cannot be used, or the two were made with different settings.
-    pub fn open_sets(&self) -> Result<Sets> {
+    /// If there is no such device or LOGDIR holds a run of another kind, both told before the sets are read; if a set cannot be
+    /// used, or the two were made with different settings.
+    pub fn open_sets(&self, kind: &str) -> Result<Sets> {
         Interrupts::catch()?;
         self.max_hours.map_or(Ok(()), |hours| require_within("--max-hours", hours, 0.0..=1e6))?;
         require_within("--data-memory", self.data_memory, 0.0..=1e6)?;
         device::limit_threads(self.compute.threads)?; // before anything runs in parallel
+        device::open(self.compute.device)?;
+        if let Some(found) = RunDir::at(&self.logdir).latest()? {
+            found.require(kind)?;
+        }
         let (train, test) = (FeatureSet::open(&self.train_dir)?, FeatureSet::open(&self.test_dir)?);
         crate::data::require_same(train.config(), test.config(), &self.train_dir, &self.test_dir)?;
         for (name, set) in [("train", &train), ("test", &test)] {

@@ -11,7 +11,7 @@ use vae_workshop::run::NamedTensors;
 
 use crate::env::{binary, fail, fixture, run, seal, succeed, text};
 use crate::events;
-use crate::pipeline::files;
+use crate::pipeline::{files, runs};
 
 /// The folders of the fixture, a small model, and `more`.
 fn flags<'a>(logdir: &'a str, steps: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -328,6 +328,18 @@ fn walkdir_first(folder: &Path) -> std::path::PathBuf {
         }
     }
     panic!("{} is empty", folder.display())
+}
+
+#[test]
+fn a_run_of_the_other_model_is_named_before_the_data_is_read() {
+    let (_, vae, inverter) = runs();
+    for (trainer, run, message) in [
+        ("train-inverter", vae, "is a run of the VAE, where one of the inverter is needed"),
+        ("train-vae", inverter, "is a run of the inverter, where one of the VAE is needed"),
+    ] {
+        let said = fail(trainer, &[text(run), "not-there", "not-there", "--device", "cpu"]);
+        assert!(said.lines().count() == 1 && said.contains(text(run)) && said.contains(message), "{said}");
+    }
 }
 
 #[test]
