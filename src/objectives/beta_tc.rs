@@ -84,7 +84,7 @@ fn stratified(batch: usize, data: f64, device: &Device) -> Tensor<3> {
     let rows = Tensor::<1, Int>::arange(0..batch as i64, device);
     let next = rows.clone().add_scalar(1).remainder_scalar(batch as i64); // who takes the part of the other
     let is = |columns: Tensor<1, Int>| rows.clone().unsqueeze_dim::<2>(0).equal(columns.unsqueeze_dim(1)); // [z, x]
-    let weights = Tensor::full([batch, batch], rest.ln(), device);
+    let weights = Tensor::zeros([batch, batch], device).add_scalar(rest.ln()); // `full` would come from the host
     weights.mask_fill(is(next), other.ln()).mask_fill(is(rows.clone()), own.ln()).unsqueeze_dim(2)
 }
 
