@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::math::{Work, sigmoid, tanh, vectorized};
-use super::matrix::{Matrix, Mode, Threads, add, column_sums, multiply, transpose};
+use super::matrix::{Blocks, Matrix, Mode, Threads, add, column_sums, multiply};
 use super::memory::zeros;
 use super::tape::{Kernel, apply};
 
@@ -54,12 +54,17 @@ impl Gru {
         &values[direction * half..(direction + 1) * half]
     }
 
+    /// One direction's weights of the recurrent products.
+    fn recurrent<'a>(&self, wh: &'a [f32], direction: usize) -> Matrix<'a> {
+        Matrix::new(self.half(wh, direction), self.cells, 3 * self.cells)
+    }
+
     /// The part's gates and states, and its states after each frame `[count, frames, cells]`.
-    fn run(&self, part: (usize, usize, usize), inputs: [&[f32]; 5]) -> (GruPart, Vec<f32>) {
+    fn run(&self, part: (usize, usize, usize), inputs: [&[f32]; 4], wh: &Blocks) -> (GruPart, Vec<f32>) {
         let (direction, first, count) = part;
-        let [x, wi, wh, bi, bh] = inputs;
+        let [x, wi, bi, bh] = inputs;
         let (cells, frames, gates3) = (self.cells, self.frames, 3 * self.cells);
-        let [wi, wh, bi, bh] = [wi, wh, bi, bh].map(|values| self.half(values, direction));
+        let [wi, bi, bh] = [wi, bi, bh].map(|values| self.half(values, direction));
         let x = &x[first * frames * self.inputs..][..count * frames * self.inputs];
         let mut projected = bi.repeat(count * frames);
         let (x, wi) = (Matrix::new(x, count * frames, self.inputs), Matrix::new(wi, self.inputs, gates3));
@@ -75,10 +80,8 @@ impl Gru {
             for row in recurrent.chunks_exact_mut(gates3) {
                 row.copy_from_slice(bh);
             }
-            let previous = Matrix::new(&state, count, cells);
             if step > 0 {
-                let wh = Matrix::new(wh, cells, gates3);
-                multiply(previous, wh, &mut recurrent, gates3, Mode::Add, Threads::One);
+                wh.multiply(Matrix::new(&state, count, cells), &mut recurrent, gates3, Mode::Add);
             }
             for row in 0..count {
                 let Some(frame) = self.frame(direction, first + row, step) else { continue };
@@ -94,11 +97,10 @@ impl Gru {
     }
 
     /// Gradients at the gates of one part: of the projected input `[count, frames, 3 * cells]` and of the recurrent products
-    /// `[frames, count, 3 * cells]`.
-    fn back(&self, part: &GruPart, wh: &[f32], gradient: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    /// `[frames, count, 3 * cells]`; `wh` transposed.
+    fn back(&self, part: &GruPart, wh: &Blocks, gradient: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let &GruPart { direction, first, count, .. } = part;
         let (cells, frames, gates3) = (self.cells, self.frames, 3 * self.cells);
-        let transposed = transpose(self.half(wh, direction), cells, gates3);
         let mut projected = vec![0.0; count * frames * gates3];
         let mut recurrent = vec![0.0; frames * count * gates3];
         let mut state = vec![0.0; count * cells];
@@ -115,8 +117,7 @@ impl Gru {
                 vectorized(GruBack { gates, previous, output, projected, recurrent, state });
             }
             if step > 0 {
-                let (at_step, wh) = (Matrix::new(at_step, count, gates3), Matrix::new(&transposed, gates3, cells));
-                multiply(at_step, wh, &mut state, cells, Mode::Add, Threads::One);
+                wh.multiply(Matrix::new(at_step, count, gates3), &mut state, cells, Mode::Add);
             }
         }
         (projected, recurrent)
@@ -194,9 +195,11 @@ impl Work for GruBack<'_> {
 impl Kernel<5> for Gru {
     type Saved = Arc<Vec<GruPart>>;
 
-    fn forward(&self, inputs: [&[f32]; 5]) -> (Vec<f32>, Vec<usize>, Self::Saved) {
+    fn forward(&self, [x, wi, wh, bi, bh]: [&[f32]; 5]) -> (Vec<f32>, Vec<usize>, Self::Saved) {
         let (frames, cells) = (self.frames, self.cells);
-        let done: Vec<(GruPart, Vec<f32>)> = self.parts().into_par_iter().map(|part| self.run(part, inputs)).collect();
+        let wh = [0, 1].map(|direction| Blocks::new(self.recurrent(wh, direction)));
+        let run = |part: (usize, usize, usize)| self.run(part, [x, wi, bi, bh], &wh[part.0]);
+        let done: Vec<(GruPart, Vec<f32>)> = self.parts().into_par_iter().map(run).collect();
         let mut output = zeros(self.lengths.len() * frames * 2 * cells);
         let mut parts = Vec::with_capacity(done.len());
         for (part, states) in done {
@@ -218,7 +221,9 @@ impl Kernel<5> for Gru {
         wanted: [bool; 5],
     ) -> [Option<Vec<f32>>; 5] {
         let (frames, cells, gates3) = (self.frames, self.cells, 3 * self.cells);
-        let done: Vec<_> = parts.par_iter().map(|part| self.back(part, wh, gradient)).collect();
+        let transposed = [0, 1].map(|direction| Blocks::new(self.recurrent(wh, direction).transposed()));
+        let done: Vec<_> =
+            parts.par_iter().map(|part| self.back(part, &transposed[part.direction], gradient)).collect();
         let mut found =
             [vec![0.0; x.len()], vec![0.0; wi.len()], vec![0.0; wh.len()], vec![0.0; bi.len()], vec![0.0; bh.len()]];
         for (part, (projected, recurrent)) in parts.iter().zip(&done) {

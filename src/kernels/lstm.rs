@@ -6,8 +6,8 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::math::{Work, sigmoid, tanh, vectorized};
-use super::matrix::{Matrix, Mode, Threads, add, column_sums, multiply, transpose};
-use super::memory::zeros;
+use super::matrix::{Blocks, Matrix, Mode, Threads, add, column_sums, multiply};
+use super::memory::build;
 use super::tape::{Kernel, apply};
 
 /// Sequences that one task carries through time.
@@ -46,7 +46,7 @@ impl Lstm {
         if self.repeated { 0 } else { step }
     }
 
-    fn run(&self, first: usize, [x, wi, wh, bias]: [&[f32]; 4]) -> LstmPart {
+    fn run(&self, first: usize, [x, wi, bias]: [&[f32]; 3], wh: &Blocks) -> LstmPart {
         let (cells, frames, gates4, given) = (self.cells, self.frames, 4 * self.cells, self.given());
         let count = CHUNK.min(self.batch - first);
         let x = &x[first * given * self.inputs..][..count * given * self.inputs];
@@ -55,17 +55,16 @@ impl Lstm {
         multiply(x, wi, &mut projected, gates4, Mode::Add, Threads::One);
 
         let size = count * cells;
-        let mut gates = vec![0.0; frames * 4 * size];
+        let mut gates = Vec::with_capacity(frames * 4 * size);
         let (mut states, mut memory) = (vec![0.0; (frames + 1) * size], vec![0.0; (frames + 1) * size]);
         for step in 0..frames {
-            let gates = &mut gates[step * 4 * size..][..4 * size];
-            for (row, gates) in gates.chunks_exact_mut(gates4).enumerate() {
-                gates.copy_from_slice(&projected[(row * given + self.given_frame(step)) * gates4..][..gates4]);
+            for row in 0..count {
+                gates.extend_from_slice(&projected[(row * given + self.given_frame(step)) * gates4..][..gates4]);
             }
+            let gates = &mut gates[step * 4 * size..];
             let (before, after) = states.split_at_mut((step + 1) * size);
             if step > 0 {
-                let (state, wh) = (Matrix::new(&before[step * size..], count, cells), Matrix::new(wh, cells, gates4));
-                multiply(state, wh, gates, gates4, Mode::Add, Threads::One);
+                wh.multiply(Matrix::new(&before[step * size..], count, cells), gates, gates4, Mode::Add);
             }
             let (old, new) = memory.split_at_mut((step + 1) * size);
             for row in 0..count {
@@ -79,10 +78,9 @@ impl Lstm {
         LstmPart { first, count, gates, states, memory }
     }
 
-    /// Gradients at the gates, `[frames, count, 4 * cells]`.
-    fn back(&self, part: &LstmPart, wh: &[f32], gradient: &[f32]) -> Vec<f32> {
+    /// Gradients at the gates, `[frames, count, 4 * cells]`; `wh` transposed.
+    fn back(&self, part: &LstmPart, wh: &Blocks, gradient: &[f32]) -> Vec<f32> {
         let (cells, frames, gates4, size) = (self.cells, self.frames, 4 * self.cells, part.count * self.cells);
-        let transposed = transpose(wh, cells, gates4);
         let mut at_gates = vec![0.0; frames * 4 * size];
         let (mut state, mut memory) = (vec![0.0; size], vec![0.0; size]);
         for step in (0..frames).rev() {
@@ -98,8 +96,7 @@ impl Lstm {
                 vectorized(LstmBack { gates, old, new, gradient: output, state, memory, at_gates });
             }
             if step > 0 {
-                let (at_step, wh) = (Matrix::new(at_step, part.count, gates4), Matrix::new(&transposed, gates4, cells));
-                multiply(at_step, wh, &mut state, cells, Mode::Set, Threads::One);
+                wh.multiply(Matrix::new(at_step, part.count, gates4), &mut state, cells, Mode::Set);
             }
         }
         at_gates
@@ -178,19 +175,18 @@ impl Work for LstmBack<'_> {
 impl Kernel<4> for Lstm {
     type Saved = Arc<Vec<LstmPart>>;
 
-    fn forward(&self, inputs: [&[f32]; 4]) -> (Vec<f32>, Vec<usize>, Self::Saved) {
+    fn forward(&self, [x, wi, wh, bias]: [&[f32]; 4]) -> (Vec<f32>, Vec<usize>, Self::Saved) {
         let (frames, cells) = (self.frames, self.cells);
+        let wh = Blocks::new(Matrix::new(wh, cells, 4 * cells));
         let firsts: Vec<usize> = (0..self.batch).step_by(CHUNK).collect();
-        let parts: Vec<LstmPart> = firsts.into_par_iter().map(|first| self.run(first, inputs)).collect();
-        let mut output = zeros(self.batch * frames * cells);
-        for part in &parts {
-            for row in 0..part.count {
-                for step in 0..frames {
-                    let to = &mut output[((part.first + row) * frames + step) * cells..][..cells];
-                    to.copy_from_slice(&part.states[((step + 1) * part.count + row) * cells..][..cells]);
-                }
+        let parts: Vec<LstmPart> = firsts.into_par_iter().map(|first| self.run(first, [x, wi, bias], &wh)).collect();
+        let output = build(self.batch * frames * cells, frames * cells, |sequence, output| {
+            let part = &parts[sequence / CHUNK];
+            for (step, to) in output.chunks_exact_mut(cells).enumerate() {
+                let from = (step + 1) * part.count + sequence - part.first;
+                to.copy_from_slice(&part.states[from * cells..][..cells]);
             }
-        }
+        });
         (output, vec![self.batch, frames, cells], parts.into())
     }
 
@@ -203,15 +199,18 @@ impl Kernel<4> for Lstm {
         wanted: [bool; 4],
     ) -> [Option<Vec<f32>>; 4] {
         let (frames, cells, gates4, given) = (self.frames, self.cells, 4 * self.cells, self.given());
-        let done: Vec<Vec<f32>> = parts.par_iter().map(|part| self.back(part, wh, gradient)).collect();
-        let mut projected = vec![0.0; self.batch * given * gates4]; // in the order of x
+        let transposed = Blocks::new(Matrix::new(wh, cells, gates4).transposed());
+        let done: Vec<Vec<f32>> = parts.par_iter().map(|part| self.back(part, &transposed, gradient)).collect();
+        // In the order of x.
+        let projected = build(self.batch * given * gates4, given * gates4, |sequence, projected| {
+            let (part, at_gates) = (&parts[sequence / CHUNK], &done[sequence / CHUNK]);
+            for step in 0..frames {
+                let from = &at_gates[(step * part.count + sequence - part.first) * gates4..][..gates4];
+                add(&mut projected[self.given_frame(step) * gates4..][..gates4], from);
+            }
+        });
         let mut for_wh = vec![0.0; wh.len()];
         for (part, at_gates) in parts.iter().zip(&done) {
-            for (index, from) in at_gates.chunks_exact(gates4).enumerate() {
-                let (step, row) = (index / part.count, index % part.count);
-                let to = &mut projected[((part.first + row) * given + self.given_frame(step)) * gates4..][..gates4];
-                add(to, from);
-            }
             let states = Matrix::new(&part.states, frames * part.count, cells).transposed();
             let at_gates = Matrix::new(at_gates, frames * part.count, gates4);
             multiply(states, at_gates, &mut for_wh, gates4, Mode::Add, Threads::All);
