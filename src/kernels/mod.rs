@@ -67,6 +67,12 @@ pub(crate) fn serve(device: &Device) -> bool {
     !is_plain() && crate::device::is_cpu(device)
 }
 
+/// Has one of the threads do `work` that the CPU's kernels share, where they compute on this device: each kernel then begins where it
+/// is called, in place of waking one of them first and waiting for it. `work` must not wait for anything that needs such a thread.
+pub(crate) fn on_worker<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
+    if serve(device) { rayon::scope(|_| work()) } else { work() }
+}
+
 /// A build without a GPU's backend.
 #[cfg(not(feature = "cube"))]
 mod cube {

@@ -13,7 +13,7 @@ use crate::models::Discriminator;
 use crate::run::values;
 
 /// A model, its data and its loss.
-pub trait Task {
+pub trait Task: Send {
     /// What is trained.
     type Model: Module;
 

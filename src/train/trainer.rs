@@ -196,7 +196,10 @@ impl<M: Module> Session<M> {
         let shown = match (self.replay.way(drawn.form(), &device), &mut self.replay) {
             (Way::Replay, Replay::Ready(recorded)) => Some(recorded.replay(drawn, &numbers)?),
             (Way::Record(form), _) => self.record(task, form, drawn.on(&device), numbers)?,
-            _ => self.launch(task, &drawn.on(&device), &numbers),
+            _ => {
+                let (session, task, device, numbers) = (&mut *self, &mut *task, &device, &numbers);
+                kernels::on_worker(device, move || session.launch(task, &drawn.on(device), numbers))
+            }
         };
         self.about.step = step + 1;
         self.about.position = task.position();
