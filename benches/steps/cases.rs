@@ -6,8 +6,8 @@ use realfft::num_complex::Complex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vae_workshop::audio::Waveform;
-use vae_workshop::cli::keep_freed_memory;
-use vae_workshop::data::{FeatureSet, PairDataset, Room, SegmentDataset, Standardizer};
+use vae_workshop::cli::keep_freed_buffers;
+use vae_workshop::data::{Augment, Dataset, FeatureSet, PairDataset, Position, Room, SegmentDataset, Standardizer};
 use vae_workshop::dsp::phase::{Phase, reconstruct};
 use vae_workshop::dsp::stft::{PadMode, Stft};
 use vae_workshop::features::{FeatureConfig, FeatureExtractor, FeatureFile, Features};
@@ -21,12 +21,13 @@ use vae_workshop::{Error, Result};
 
 use crate::sound;
 
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "conv-vae",
     "lstm-vae",
     "cbhg-32x128",
     "cbhg-32x400",
     "cbhg-infer-60s",
+    "cbhg-batch",
     "stft",
     "griffin-lim-50",
     "read-wav",
@@ -85,6 +86,7 @@ impl Case {
             "cbhg-32x128" => inverter(BatchConfig { size: 32, frames: 128, augment: None }, seed, device),
             "cbhg-32x400" => inverter(BatchConfig { size: 32, frames: 400, augment: None }, seed, device),
             "cbhg-infer-60s" => Ok(inference(6000, seed, device)),
+            "cbhg-batch" => cbhg_batch(device),
             "stft" => Ok(stft(device)),
             "griffin-lim-50" => Ok(griffin_lim(device)),
             "read-wav" => read_wav(device),
@@ -114,6 +116,7 @@ impl Case {
 
 /// The default batch and optimizer of `train-vae`.
 fn vae(model: VaeConfig, seed: u64, device: &Device) -> Result<Case> {
+    keep_freed_buffers();
     let (set, _folder) = data()?;
     let standardizer = Standardizer::of(&set)?;
     let objective = BetaVae::new(8.0);
@@ -137,6 +140,7 @@ fn vae(model: VaeConfig, seed: u64, device: &Device) -> Result<Case> {
 
 /// The default network and optimizer of `train-inverter`, correction recipe.
 fn inverter(batch: BatchConfig, seed: u64, device: &Device) -> Result<Case> {
+    keep_freed_buffers();
     let (set, _folder) = data()?;
     let standardizer = Standardizer::of(&set)?;
     let load = || PairDataset::load(&set, Some(&standardizer), &mut Room::unlimited());
@@ -185,6 +189,20 @@ fn inference(frames: usize, seed: u64, device: &Device) -> Case {
         }),
         device: device.clone(),
     }
+}
+
+/// What one loader thread does for a training step of the inverter, 32 x 128 frames, half of them augmented as by default.
+fn cbhg_batch(device: &Device) -> Result<Case> {
+    let (set, folder) = data()?;
+    let standardizer = Standardizer::of(&set)?;
+    let pairs = PairDataset::load(&set, Some(&standardizer), &mut Room::unlimited())?;
+    let pairs = pairs.augmented(&set, Augment { share: 0.5, semitones: 3, decibels: 6.0 }, 1)?;
+    let items = pairs.items(128).into_iter().filter(|item| item.frames == 128).cycle().take(32).collect::<Vec<_>>();
+    let make = move || {
+        let _ = &folder; // goes with the case
+        pairs.batch(&items, Position::default()).expect("the files stay as they are")
+    };
+    Ok(plain(device, make, |_| 0.0))
 }
 
 fn stft(device: &Device) -> Case {
@@ -264,7 +282,6 @@ struct Training<T: Task> {
 }
 
 fn training<T: Task + 'static>(task: T, session: Session<T::Model>, device: &Device) -> Case {
-    keep_freed_memory();
     let config = &session.about.config;
     Case {
         parameters: Some(parameter_count(session.model())),

@@ -126,7 +126,7 @@ pub fn require_within(flag: &str, value: f64, range: RangeInclusive<f64>) -> Res
     Err(Error::Config(format!("{flag} {value}: must be {least} to {most}")))
 }
 
-/// Lets the allocator keep what one training step or recording frees for the next one, which needs much the same sizes again.
+/// Lets the allocator keep what one recording or training step frees for the next one, which needs much the same sizes again.
 /// Given back to the system, it would be mapped and cleared anew each time: a fifth of a step's time on the CPU, a third of a
 /// recording's.
 pub fn keep_freed_memory() {
@@ -136,5 +136,16 @@ pub fn keep_freed_memory() {
         libc::mallopt(libc::M_MMAP_MAX, 0);
         libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
         libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+    }
+}
+
+/// [`keep_freed_memory`] for training, before any thread is started: all have one heap, since one of its own that a thread is
+/// given holds nothing above 64 MB.
+pub fn keep_freed_buffers() {
+    keep_freed_memory();
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: as above.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }

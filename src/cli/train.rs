@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::slice;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
@@ -12,10 +13,10 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::interrupts::Interrupts;
-use super::{keep_freed_memory, memory, progress, require_within, say};
+use super::{keep_freed_buffers, memory, progress, require_within, say};
 use crate::beside::write_beside;
 use crate::data::{FeatureSet, Room, Standardizer};
-use crate::device::{self, DeviceChoice};
+use crate::device::{self, DeviceChoice, OpenDevice};
 use crate::report::{self, ReportConfig};
 use crate::run::{About, Checkpoint, Machine, NamedTensors, Origin, RunConfig, RunDir, load_parameters};
 use crate::train::{Limits, Outcome, Report, Session, Task, fit};
@@ -94,6 +95,8 @@ pub struct TrainFlags {
     pub no_replay: bool,
     #[command(flatten)]
     pub compute: DeviceFlags,
+    #[arg(skip)]
+    open: OnceLock<OpenDevice>,
 }
 
 /// The two feature sets of a run, checked against each other.
@@ -115,12 +118,13 @@ impl TrainFlags {
     /// If there is no such device or LOGDIR holds a run of another kind, both told before the sets are read; if a set cannot be
     /// used, or the two were made with different settings.
     pub fn open_sets(&self, kind: &str) -> Result<Sets> {
+        keep_freed_buffers();
         Interrupts::catch()?;
         self.max_hours.map_or(Ok(()), |hours| require_within("--max-hours", hours, 0.0..=1e6))?;
         require_within("--data-memory", self.data_memory, 0.0..=1e6)?;
         device::limit_threads(self.compute.threads)?; // before anything runs in parallel
-        device::open(self.compute.device)?;
-        if let Some(found) = RunDir::at(&self.logdir).latest()? {
+        self.opened()?;
+        if let Some(found) = RunDir::at(&self.logdir).glance() {
             found.require(kind)?;
         }
         let (train, test) = (FeatureSet::open(&self.train_dir)?, FeatureSet::open(&self.test_dir)?);
@@ -156,6 +160,14 @@ impl TrainFlags {
         }
         let (checkpoint, _) = Checkpoint::with_model(from)?;
         Ok((Some(checkpoint.origin(from)), checkpoint.about.standardizer))
+    }
+
+    /// The device, opened once.
+    fn opened(&self) -> Result<&OpenDevice> {
+        if self.open.get().is_none() {
+            let _ = self.open.set(device::open(self.compute.device)?);
+        }
+        Ok(self.open.get().expect("just opened"))
     }
 
     /// What `--data-memory` says.
@@ -195,8 +207,7 @@ impl TrainFlags {
     ) -> Result<ExitCode> {
         let interrupts = Interrupts::catch()?;
         let deadline = self.max_hours.map(|hours| Instant::now() + Duration::from_secs_f64(3600.0 * hours));
-        keep_freed_memory();
-        let open = device::open(self.compute.device)?;
+        let open = self.opened()?;
         let run = RunDir::at(&self.logdir);
         let _lock = run.lock()?;
         let found = run.latest()?;

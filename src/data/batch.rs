@@ -6,9 +6,9 @@ use crate::nn::Lengths;
 
 /// It, in the memory of the CPU.
 pub struct Drawn {
-    /// `f32`, `[batch, ...]`, three dimensions each.
+    /// `f32`, three dimensions each; the first is `[batch, frames, ...]`.
     pub arrays: Vec<TensorData>,
-    /// Real frames of each item of the first array, `[batch, frames, ...]`.
+    /// Real frames of each item of the first array.
     pub lengths: Vec<usize>,
     /// Whether there is a mask even where nothing is padded.
     pub masked: bool,

@@ -5,6 +5,7 @@ use ndarray::{Array2, ArrayView2};
 use crate::Result;
 use crate::dsp::mel_inverse::{ITERATIONS, MelInverse};
 use crate::features::FeatureConfig;
+use crate::kernels::math::{ln, vectorized};
 
 /// The KL mel inverse between log spectra of one feature configuration.
 pub struct LinearEstimate {
@@ -29,8 +30,10 @@ impl LinearEstimate {
     /// # Shapes
     /// `[frames, mels] -> [frames, bins]`
     pub fn log_power(&self, logmel: ArrayView2<f32>) -> Array2<f32> {
-        let power = self.inverse.power(self.features.power(logmel).view(), ITERATIONS);
+        let mut power = self.inverse.power(self.features.power(logmel).view(), ITERATIONS);
         let clip = self.features.clip_before_log as f32;
-        power.mapv_into(|value| value.max(clip).ln())
+        let values = power.as_slice_mut().expect("a new array is contiguous");
+        vectorized(move || values.iter_mut().for_each(|value| *value = ln(value.max(clip))));
+        power
     }
 }

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
+use burn::tensor::Device;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{Item, Position, Sampler};
+use crate::device::is_cpu;
 use crate::{Error, Result};
 
 /// What items are cut from.
@@ -44,9 +46,11 @@ struct Order<D: Dataset> {
     made: Receiver<Result<D::Batch>>,
 }
 
-/// Threads that load as fast as the process's own train: they read and copy where those multiply.
-pub fn loader_threads() -> usize {
-    rayon::current_num_threads().div_ceil(4).min(8)
+/// Threads that load as fast as `device` trains: on the CPU they read and copy where the process's own multiply, elsewhere
+/// all but one are free for it.
+pub fn loader_threads(device: &Device) -> usize {
+    let threads = rayon::current_num_threads();
+    if is_cpu(device) { threads.div_ceil(4).min(8) } else { (threads - 1).clamp(1, 16) }
 }
 
 impl<D: Dataset> Loader<D> {

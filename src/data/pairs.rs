@@ -205,7 +205,10 @@ impl Padded {
 
     fn push(&mut self, item: &Array2<f32>) {
         let [_, frames, width] = self.shape;
-        self.values.extend(item);
+        match item.as_slice() {
+            Some(values) => self.values.extend_from_slice(values),
+            None => self.values.extend(item),
+        }
         self.values.resize(self.values.len() + (frames - item.nrows()) * width, 0.0);
     }
 

@@ -29,16 +29,26 @@ const LANES: usize = 16;
 
 type Lanes = [f32; LANES];
 
-/// A filterbank with the weights of the update made ready: bands for the way down, band pairs for the way back.
+/// A filterbank with the weights of the update made ready.
 #[derive(Debug, Clone)]
 pub struct MelInverse {
     bins: usize,
     /// First bin and weights of each band.
     bands: Vec<(usize, Vec<f32>)>,
+    /// For each band, the bins from where the band below it ends.
+    slopes: Vec<Slope>,
     /// For each bin, one over the sum of its weights in all bands; 0 outside them.
     bin_scale: Vec<f32>,
     /// For each band, one over the sum of its weights.
     band_scale: Vec<f32>,
+}
+
+/// Bins of which a band is the lower of at most two.
+#[derive(Debug, Clone, Default)]
+struct Slope {
+    first: usize,
+    /// For each bin, its weights in this band and in the next, and both divided by their sum.
+    weights: Vec<[f32; 4]>,
 }
 
 impl MelInverse {
@@ -48,9 +58,24 @@ impl MelInverse {
         for band in filterbank.bands() {
             sums[band.first..].iter_mut().zip(&band.weights).for_each(|(sum, weight)| *sum += weight);
         }
+        let mut slopes = vec![Slope::default(); filterbank.n_mels()];
+        for (bin, &sum) in sums.iter().enumerate() {
+            let weight = |band: usize| {
+                let band = filterbank.bands().get(band)?;
+                band.weights.get(bin.checked_sub(band.first)?).copied()
+            };
+            let Some(lower) = (0..slopes.len()).find(|&band| weight(band).is_some()) else { continue };
+            let slope = &mut slopes[lower];
+            if slope.weights.is_empty() {
+                slope.first = bin;
+            }
+            let [this, next] = [lower, lower + 1].map(|band| weight(band).unwrap_or(0.0));
+            slope.weights.push([this, next, this / sum, next / sum].map(|weight| weight as f32));
+        }
         let bands = filterbank.bands().iter();
         Self {
             bins: filterbank.bins(),
+            slopes,
             bin_scale: sums.iter().map(|&sum| if sum > 0.0 { (1.0 / sum) as f32 } else { 0.0 }).collect(),
             band_scale: bands.clone().map(|band| (1.0 / band.weights.iter().sum::<f64>()) as f32).collect(),
             bands: bands.map(|band| (band.first, band.weights.iter().map(|&weight| weight as f32).collect())).collect(),
@@ -107,14 +132,13 @@ struct Block {
     mel: Vec<Lanes>,
     ratio: Vec<Lanes>,
     power: Vec<Lanes>,
-    factor: Vec<Lanes>,
 }
 
 impl Block {
     fn new(inverse: &MelInverse) -> Self {
         let (n_mels, bins) = (inverse.bands.len(), inverse.bins);
         let lanes = |count| vec![[0.0; LANES]; count];
-        Self { mel: lanes(n_mels), ratio: lanes(n_mels), power: lanes(bins), factor: lanes(bins) }
+        Self { mel: lanes(n_mels), ratio: lanes(n_mels), power: lanes(bins) }
     }
 
     /// Takes up to sixteen frames.
@@ -128,7 +152,9 @@ impl Block {
         for ((ratio, mel), &scale) in self.ratio.iter_mut().zip(&self.mel).zip(&inverse.band_scale) {
             *ratio = mel.map(|value| value * scale);
         }
-        self.power.fill([1.0; LANES]);
+        for (power, &scale) in self.power.iter_mut().zip(&inverse.bin_scale) {
+            *power = [if scale > 0.0 { 1.0 } else { 0.0 }; LANES];
+        }
     }
 
     /// Writes as many frames as `power` has.
@@ -149,42 +175,39 @@ struct Updates<'a> {
 impl WithSimd for Updates<'_> {
     type Output = ();
 
+    /// Each pass multiplies the bins by the weighted mean of their bands' ratios and adds them up to the bands of the next.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { block: Block { mel, ratio, power, factor }, inverse, count } = self;
-        // A frame's lanes are one or more registers; each of them is worked through on its own.
+        let Self { block: Block { mel, ratio, power }, inverse, count } = self;
+        // A frame's lanes are one or more registers.
         let registers = LANES / S::F32_LANES;
-        let [mel, ratio, power, factor] =
-            [mel, ratio, power, factor].map(|part| S::as_mut_simd_f32s(part.as_flattened_mut()).0);
-        let floor = simd.splat_f32s(FLOOR);
-        for register in 0..registers {
-            let at = |row: usize| row * registers + register;
-            for update in 0..=count {
-                // The first time the ratios are there already.
-                for (band, (first, weights)) in
-                    inverse.bands.iter().enumerate().take(if update == 0 { 0 } else { usize::MAX })
-                {
-                    let mut found = simd.splat_f32s(0.0);
-                    for (bin, &weight) in weights.iter().enumerate() {
-                        found = simd.mul_add_e_f32s(simd.splat_f32s(weight), power[at(first + bin)], found);
-                    }
-                    ratio[at(band)] = simd.div_f32s(mel[at(band)], simd.max_f32s(found, floor));
+        let [mel, ratio, power] = [mel, ratio, power].map(|part| S::as_mut_simd_f32s(part.as_flattened_mut()).0);
+        let [zero, floor] = [0.0, FLOOR].map(|value| simd.splat_f32s(value));
+        for _ in 0..=count {
+            let mut sums = [zero; LANES]; // of the band, as far as the slope below reached it
+            for (band, slope) in inverse.slopes.iter().enumerate() {
+                let (mut lower, mut upper, mut next) = ([zero; LANES], [zero; LANES], [zero; LANES]);
+                for register in 0..registers {
+                    lower[register] = ratio[band * registers + register];
+                    upper[register] = ratio.get((band + 1) * registers + register).copied().unwrap_or(zero);
                 }
-                // Each bin is multiplied by the weighted mean of its bands' ratios.
-                for bin in 0..inverse.bins {
-                    factor[at(bin)] = simd.splat_f32s(0.0);
-                }
-                for (band, (first, weights)) in inverse.bands.iter().enumerate() {
-                    let ratio = ratio[at(band)];
-                    for (bin, &weight) in weights.iter().enumerate() {
-                        let factor = &mut factor[at(first + bin)];
-                        *factor = simd.mul_add_e_f32s(simd.splat_f32s(weight), ratio, *factor);
+                let powers = power[slope.first * registers..].chunks_exact_mut(registers);
+                for (powers, weights) in powers.zip(&slope.weights) {
+                    let [this, above, mean_this, mean_above] = weights.map(|weight| simd.splat_f32s(weight));
+                    for register in 0..registers {
+                        let factor = simd.mul_f32s(mean_above, upper[register]);
+                        let factor = simd.mul_add_e_f32s(mean_this, lower[register], factor);
+                        let power = simd.mul_f32s(powers[register], factor);
+                        powers[register] = power;
+                        sums[register] = simd.mul_add_e_f32s(this, power, sums[register]);
+                        next[register] = simd.mul_add_e_f32s(above, power, next[register]);
                     }
                 }
-                for (bin, &scale) in inverse.bin_scale.iter().enumerate() {
-                    let change = simd.mul_f32s(simd.splat_f32s(scale), factor[at(bin)]);
-                    power[at(bin)] = simd.mul_f32s(power[at(bin)], change);
+                for (register, &sum) in sums[..registers].iter().enumerate() {
+                    let at = band * registers + register;
+                    ratio[at] = simd.div_f32s(mel[at], simd.max_f32s(sum, floor));
                 }
+                sums = next;
             }
         }
     }

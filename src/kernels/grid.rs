@@ -1,7 +1,8 @@
 //! Convolutions that halve the columns of a grid, and their mirrors, without unfolding the input.
 //!
 //! Both are matrix products, one for each row of the window, whose left operand is the input itself read with overlapping
-//! rows; the two layouts of [`Layout`] make that possible.
+//! rows; the two layouts of [`Layout`] make that possible. Where both grids have channels enough there are fewer products, of
+//! sums of rows: see [`winograd`](super::winograd).
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -160,7 +161,8 @@ impl Grid {
     /// The gradient of the weights `[coarse, fine, row taps, 4]` from a padded fine grid and a shared coarse one.
     fn correlate(&self, fine: &[f32], coarse: &[f32]) -> Vec<f32> {
         let plan = self.plan();
-        let group = CHUNK * self.batch.div_ceil(CHUNK * GROUPS); // samples whose gradients are added as they come
+        let groups = (GROUP_VALUES / (plan.weights.len() * self.size())).clamp(1, GROUPS);
+        let group = CHUNK * self.batch.div_ceil(CHUNK * groups); // samples whose gradients are added as they come
         let starts: Vec<usize> = (0..self.batch).step_by(group).collect();
         let of_group = |&start: &usize| {
             let mut sums = vec![0.0; plan.weights.len() * self.size()];
@@ -220,8 +222,9 @@ impl Grid {
 /// Values that one pass of a sum goes over.
 const BLOCK: usize = 1024;
 
-/// Parts that the samples of a gradient are divided into, at most.
+/// Parts that the samples of a gradient are divided into, at most; and values of the gradients of all parts.
 const GROUPS: usize = 16;
+const GROUP_VALUES: usize = 1 << 24;
 
 /// The one index of a sum that is nothing else.
 fn single(sum: &Sum) -> Option<usize> {

@@ -11,7 +11,7 @@ use super::memory::{build, build_blocks};
 use super::tape::{Kernel, apply};
 
 /// Samples that one task works on: their rows fit the cache of a core.
-pub(super) const CHUNK: usize = 16;
+pub(super) const CHUNK: usize = 8;
 
 /// Where the value of a row, sample, column and channel lies.
 #[derive(Clone, Copy, Debug)]

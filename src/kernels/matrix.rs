@@ -94,20 +94,21 @@ pub(super) fn multiply(a: Matrix, b: Matrix, out: &mut [f32], row_step: usize, m
         }
     };
     match threads {
-        Threads::One => tile(0..rows, 0..columns),
-        Threads::All => {
-            let side = if rows * columns < 4 * TILE * TILE { TILE / 2 } else { TILE };
+        Threads::All if inner > 0 => {
+            let tiles = |side| rows.div_ceil(side) * columns.div_ceil(side);
+            let side = TILE_SIDES.into_iter().find(|&side| tiles(side) >= 4).unwrap_or(TILE_SIDES[3]);
             let across = columns.div_ceil(side);
             (0..rows.div_ceil(side) * across).into_par_iter().for_each(|index| {
                 let (row, column) = (index / across * side, index % across * side);
                 tile(row..rows.min(row + side), column..columns.min(column + side));
             });
         }
+        _ => tile(0..rows, 0..columns),
     }
 }
 
-/// Rows and columns that a thread computes at a time, where there are many; the same for any number of threads.
-const TILE: usize = 256;
+/// Rows and columns that a thread computes at a time: the most of which there are four, whatever the number of threads.
+const TILE_SIDES: [usize; 4] = [256, 128, 64, 32];
 
 /// Where several threads write parts of one product.
 #[derive(Clone, Copy)]

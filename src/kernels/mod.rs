@@ -68,7 +68,8 @@ pub(crate) fn serve(device: &Device) -> bool {
 }
 
 /// Has one of the threads do `work` that the CPU's kernels share, where they compute on this device: each kernel then begins where it
-/// is called, in place of waking one of them first and waiting for it. `work` must not wait for anything that needs such a thread.
+/// is called, in place of waking one of them first and waiting for it. `work` must not wait for anything that needs such a thread, nor hold a lock over a
+/// kernel that other work wants: while it waits for its parts, the thread may begin another's.
 pub(crate) fn on_worker<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
     if serve(device) { rayon::scope(|_| work()) } else { work() }
 }

@@ -50,7 +50,7 @@ impl InverterTask {
         let sampler = train.sampler(seed, batch.frames);
         // Batches alike can be replayed; on the CPU padding would only be more to compute.
         let train = if is_cpu(device) { train } else { train.padded_to(batch.frames) };
-        let train = Loader::new(train, sampler, batch.size, loader_threads())?;
+        let train = Loader::new(train, sampler, batch.size, loader_threads(device))?;
         let weights = Weights::new(weights, device);
         Ok(Self { train, test: Arc::new(test), weights, last: Vec::new(), device: device.clone() })
     }

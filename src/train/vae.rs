@@ -68,7 +68,7 @@ impl VaeTask {
             let message = format!("the test set holds {found} segments; this objective can be told of {least} or more");
             return Err(Error::Config(message));
         }
-        let train = Loader::new(train, sampler, batch_size, loader_threads())?;
+        let train = Loader::new(train, sampler, batch_size, loader_threads(device))?;
         let (std, last, device) = (f64::from(std), Vec::new(), device.clone());
         Ok(Self { train, test: Arc::new(test), objective, batch_size, latents, data, std, seed, last, device })
     }
