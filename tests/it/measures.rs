@@ -423,7 +423,7 @@ fn two_runs_are_compared_and_one_is_refused() {
     let all = report["runs"].as_array().unwrap();
     assert_eq!(all.len(), 2);
     let udr = number(&all[0]["udr"]);
-    assert!((0.0..=1.0).contains(&udr) && all[0]["udr"] == all[1]["udr"] && all[0]["with"][0].is_null());
+    assert!((0.0..=1.0).contains(&udr) && all[0]["udr"] == all[1]["udr"] && all[0]["with"][0].is_null(), "{report}");
     let one = fail("evaluate", &["udr", text(&trained.vae()), text(&test)]);
     assert!(one.contains("holds no run of train-vae") && one.contains("it is a run itself"), "{one}");
     assert_eq!(one.lines().count(), 1, "{one}");

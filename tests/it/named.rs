@@ -156,7 +156,7 @@ fn named() -> &'static Named {
         succeed("extract-features", &[text(&corpus), text(&features), "--no-normalize"]);
         let (train, test) = (features.join("train"), features.join("test"));
         let sizes = ["--preset", "tiny", "--latents", "6", "--learning-rate", "3e-3", "--beta", "1", "--device", "cpu"];
-        for (run, steps) in [(&vae, "300"), (&other, "10")] {
+        for (run, steps) in [(&vae, "500"), (&other, "10")] {
             succeed("train-vae", &[&[text(run), text(&train), text(&test), "--steps", steps], &sizes[..]].concat());
         }
         let codes = folder.path().join("codes.npz");
@@ -183,7 +183,7 @@ fn names_and_slopes_are_what_the_codes_say() {
     let found = named.found();
     let mut npz = ndarray_npy::NpzReader::new(fs::File::open(named.vae.with_file_name("codes.npz")).unwrap()).unwrap();
     let (codes, factors): (Array2<f64>, Array2<f64>) = (npz.by_name("mean").unwrap(), npz.by_name("factors").unwrap());
-    assert_eq!((found["segments"].as_u64().unwrap() as usize, found["step"].as_u64()), (codes.nrows(), Some(300)));
+    assert_eq!((found["segments"].as_u64().unwrap() as usize, found["step"].as_u64()), (codes.nrows(), Some(500)));
     let slopes = found["slopes"].as_array().unwrap();
     let qualities: Vec<&str> = slopes.iter().map(|slope| slope["quality"].as_str().unwrap()).collect();
     assert_eq!(qualities, ["pitch", "voicing", "loudness", "tilt"], "in the order of the factors");
@@ -257,7 +257,7 @@ fn a_table_gives_names_and_what_is_heard_still_the_slopes() {
     let run = folder.path().join("run");
     copy(&named.vae, &run);
     let (table, test) = (named.features.with_file_name("corpus").join("factors.csv"), named.features.join("test"));
-    let step = run.join("step-00000300");
+    let step = run.join("step-00000500");
     let flags = ["latents", "--device", "cpu", "--samples", "0", "--json", "-", "--name", "--factors", text(&table)];
     let json = succeed("evaluate", &[&flags[..], &["--vae", text(&step), text(&test)]].concat());
     serde_json::from_str::<Value>(&json).expect("nothing but JSON");
@@ -407,7 +407,7 @@ fn what_cannot_be_asked_for_is_refused_in_one_line() {
     copy(&named.other, &run);
     let file = run.join("latents.json");
     fs::copy(named.vae.join("latents.json"), &file).unwrap();
-    refused(&run, &["--pitch", "+2st"], "latents.json: is of another model (step 300 of its run) than that of ");
+    refused(&run, &["--pitch", "+2st"], "latents.json: is of another model (step 500 of its run) than that of ");
     assert!(succeed("synth", &["inspect", text(&run)]).contains("is of another model"));
     assert!(names_of(&run).is_empty());
     copy(&named.vae, &run.with_file_name("again"));

@@ -223,11 +223,16 @@ pub fn agreement(codecs: &[VaeCodec], set: &FeatureSet) -> Result<Vec<Agreement>
     if segments < BINS {
         tracing::warn!("{segments} segments: UDR needs {BINS} at least, and is undefined");
     }
-    let of = |run: usize| {
-        let pair = |other: usize| (other != run).then(|| udr::udr(codes[run].view(), codes[other].view())).flatten();
-        let with: Vec<Option<f64>> = (0..codes.len()).map(pair).collect();
+    let mut pairs = vec![vec![None; codes.len()]; codes.len()];
+    for one in 0..codes.len() {
+        for other in 0..one {
+            let udr = udr::udr(codes[one].view(), codes[other].view()); // of both the same
+            (pairs[one][other], pairs[other][one]) = (udr, udr);
+        }
+    }
+    let of = |(run, with): (usize, Vec<Option<f64>>)| {
         let udr = udr::median(with.iter().flatten().copied().collect());
         Agreement { vae: codecs[run].path().display().to_string(), active: codes[run].ncols(), with, udr }
     };
-    Ok((0..codes.len()).map(of).collect())
+    Ok(pairs.into_iter().enumerate().map(of).collect())
 }
