@@ -6,7 +6,6 @@ use realfft::num_complex::Complex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vae_workshop::audio::Waveform;
-use vae_workshop::cli::keep_freed_buffers;
 use vae_workshop::data::{Augment, Dataset, FeatureSet, PairDataset, Position, Room, SegmentDataset, Standardizer};
 use vae_workshop::dsp::phase::{Phase, reconstruct};
 use vae_workshop::dsp::stft::{PadMode, Stft};
@@ -35,6 +34,9 @@ pub const NAMES: [&str; 12] = [
     "features",
     "write-npz",
 ];
+
+/// So many of them, the first, are training steps.
+pub const TRAINING: usize = 4;
 
 /// Something to do again and again.
 pub struct Case {
@@ -116,7 +118,6 @@ impl Case {
 
 /// The default batch and optimizer of `train-vae`.
 fn vae(model: VaeConfig, seed: u64, device: &Device) -> Result<Case> {
-    keep_freed_buffers();
     let (set, _folder) = data()?;
     let standardizer = Standardizer::of(&set)?;
     let objective = BetaVae::new(8.0);
@@ -140,7 +141,6 @@ fn vae(model: VaeConfig, seed: u64, device: &Device) -> Result<Case> {
 
 /// The default network and optimizer of `train-inverter`, correction recipe.
 fn inverter(batch: BatchConfig, seed: u64, device: &Device) -> Result<Case> {
-    keep_freed_buffers();
     let (set, _folder) = data()?;
     let standardizer = Standardizer::of(&set)?;
     let load = || PairDataset::load(&set, Some(&standardizer), &mut Room::unlimited());

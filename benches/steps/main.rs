@@ -25,7 +25,7 @@ use vae_workshop::cli::{self, say, train::DeviceFlags};
 use vae_workshop::device::{self, OpenDevice};
 use vae_workshop::{Error, Result};
 
-use cases::{Case, NAMES};
+use cases::{Case, NAMES, TRAINING};
 
 /// Time all cases and print a table, or one and print JSON.
 #[derive(Parser)]
@@ -58,6 +58,9 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     cli::run(|| {
+        if args.case.as_deref().is_none_or(|name| NAMES[..TRAINING].contains(&name)) {
+            cli::keep_freed_buffers(); // as the trainers do
+        }
         device::limit_threads(args.compute.threads)?;
         let open = device::open(args.compute.device)?;
         match &args.case {

@@ -153,7 +153,7 @@ impl TrainFlags {
 
     /// What to begin `from`, and how its input was made. A run in LOGDIR that began there goes on whatever has become of it.
     fn origin(&self, from: &Path) -> Result<(Option<Origin>, Standardizer)> {
-        if let Some(Checkpoint { about, .. }) = RunDir::at(&self.logdir).latest()?
+        if let Some(Checkpoint { about, .. }) = RunDir::at(&self.logdir).glance()
             && about.config.origin.as_ref().is_some_and(|origin| origin.run == from)
         {
             return Ok((about.config.origin, about.standardizer));
