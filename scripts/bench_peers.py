@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Our steps against PyTorch's and our signal processing against librosa's, in turns on the same machine.
 
-    bench_peers.py [CASE ...] [--device cpu|cuda] [--compile] [--json FILE]     (pip install -r scripts/requirements-bench.txt)
+    bench_peers.py [CASE ...] [--device cpu|cuda] [--precision f32|tf32|bf16] [--compile] [--json FILE]
+                                                                                (pip install -r scripts/requirements-bench.txt)
 
 Ours is the program `benches/steps`, theirs is this file; each runs as a child process of its own that has its model and data
 ready and takes as many steps as it is asked for, so that set-up is not timed and peak memory is each one's own. They take turns,
@@ -9,15 +10,15 @@ round by round, the order changing, so that what else the machine does hits both
 the median of theirs / ours, above 1 where ours is faster, and "best" compares the fastest round of each. Figures mean
 something on a machine that does nothing else: PyTorch's threads wait for each other and suffer more from a busy one than ours do.
 
-Theirs is the same network layer by layer (trained values are counted and compared), the same batch, loss, clipping and Adam in
-f32 with the same number of threads, written as PyTorch is meant to be used: nn.LSTM and nn.GRU, `padding="same"`, channels
-first or last (whichever a few steps show to be faster here), fused Adam, noise drawn on the device. Its data lie on the device from the
-start and a batch is one indexing operation, where ours are gathered on the CPU and copied. What differs in its favour besides: no gradient norm where nothing is
+Theirs is the same network layer by layer (trained values are counted and compared), the same batch, loss, clipping and Adam, the
+same precision of products and convolutions (f32 is exact f32 on both sides, bf16 theirs by autocast) and number of threads,
+written as PyTorch is meant to be used: nn.LSTM and nn.GRU, `padding="same"`, channels first or last (whichever a few steps show to
+be faster here), fused Adam, noise drawn on the device. Its data lie on the device from the start and a batch is one indexing
+operation, where ours are gathered on the CPU and copied. What differs in its favour besides: no gradient norm where nothing is
 clipped, no reported terms. nn.LSTM has a second bias, which is not counted.
 
 Peers: `eager`; `graph` replays the whole step (forward, backward, clipping, Adam) as one CUDA graph; `compile` is
-torch.compile(mode="max-autotune"), its recurrent layers left to cuDNN; the ending `-tf32` allows TF32 in products and
-convolutions, which are exact f32 otherwise. `--compile` adds graph and compile to eager on a GPU.
+torch.compile(mode="max-autotune"), its recurrent layers left to cuDNN. `--compile` adds graph and compile to eager on a GPU.
 """
 
 import argparse
@@ -55,7 +56,7 @@ def main():
             rows.append({"case": case, "error": f"{type(error).__name__}: {error}"})
         print(line(rows[-1]) if "error" in rows[-1] else "\n".join(line(row) for row in rows if row["case"] == case), flush=True)
         if arguments.json:
-            about = {"threads": arguments.threads, "device": arguments.device, "rounds": arguments.rounds, **machine()}
+            about = {"threads": arguments.threads, "device": arguments.device, "precision": arguments.precision, "rounds": arguments.rounds, **machine()}
             arguments.json.write_text(json.dumps({"about": about, "rows": rows}, indent=2) + "\n")
     sys.exit(1 if any("error" in row for row in rows) else 0)
 
@@ -64,6 +65,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--precision", default="f32", choices=["f32", "tf32", "bf16"], help="of products, on both sides")
     parser.add_argument("--compile", action="store_true", help="on a GPU, peers graph and compile as well")
     parser.add_argument("--peers", help="comma-separated, instead of eager")
     parser.add_argument("--threads", type=int, default=physical_cores(), help="of both [default: physical cores, %(default)s]")
@@ -101,6 +103,7 @@ def compare(case, arguments):
     """One row per peer."""
     device = "cpu" if case in SIGNAL else arguments.device
     options = ["--device", device, "--threads", str(arguments.threads)]
+    options += ["--precision", arguments.precision if device == "cuda" else "f32"]
     environment = os.environ | {"OMP_NUM_THREADS": str(arguments.threads), "MKL_NUM_THREADS": str(arguments.threads)}
     environment |= {"RAYON_NUM_THREADS": str(arguments.threads), "PYTHONWARNINGS": "ignore"}
     arguments.ours = arguments.ours or build()
@@ -336,8 +339,8 @@ def torch_case(arguments):
 
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    peer, _, tf32 = arguments.peer.partition("-")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32 == "tf32"
+    peer = arguments.peer
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = arguments.precision == "tf32"
     torch.backends.cudnn.benchmark = True
     device = torch.device(arguments.device)
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -376,6 +379,7 @@ def torch_case(arguments):
     def prepare(last_channels):
         """run(count), value(), model"""
         model, batch, loss_of, clip = network(arguments.serve, device, last_channels)
+        narrow = lambda: torch.autocast(device.type, torch.bfloat16, enabled=arguments.precision == "bf16", cache_enabled=False)
         if arguments.serve not in TRAINING:
             model.eval()
             x, last = batch(), {}
@@ -383,7 +387,8 @@ def torch_case(arguments):
 
             @torch.inference_mode()
             def infer():
-                last["value"] = call(x)
+                with narrow():
+                    last["value"] = call(x)
 
             return repeated(infer), lambda: last["value"].mean().item(), model
 
@@ -394,7 +399,8 @@ def torch_case(arguments):
 
         def once():
             adam.zero_grad(set_to_none=True)
-            loss = compiled(*batch())
+            with narrow():
+                loss = compiled(*batch())
             loss.backward()
             if clip:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), clip)

@@ -165,6 +165,8 @@ def read(log):
             launches.append({"entry": entry, "grid": grid, "block": block, "shared": shared, "verdict": verdict})
         elif kind == "nvrtc":
             compiled = True
+        elif kind == "node":
+            continue
         elif kind in ["graph", "spoilt"]:
             graphs.append(" ".join([kind, *rest]))
         else:

@@ -1,11 +1,13 @@
-//! `--device` and `--threads`: the only place that opens a device.
+//! `--device`, `--precision` and `--threads`: the only place that opens a device.
 
+use std::fmt::{self, Display, Formatter};
 #[cfg(any(test, feature = "cuda"))]
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use burn::backend::DispatchDevice;
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
 
 use crate::{Error, Result};
 
@@ -42,6 +44,35 @@ impl FromStr for DeviceChoice {
     }
 }
 
+/// How exactly matrices are multiplied. All else, parameters and sums included, is f32 whatever this says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Precision {
+    /// In f32: 24 bits of each factor.
+    F32,
+    /// On tensor cores, where they are faster: 11 bits of each factor.
+    Tf32,
+    /// Factors and products in bf16: 8 bits.
+    Bf16,
+}
+
+impl Display for Precision {
+    fn fmt(&self, formatter: &mut Formatter) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+/// That of the process.
+static PRECISION: OnceLock<Precision> = OnceLock::new();
+
+/// The process's precision: what [`open`] was told first, f32 if nothing was opened.
+pub(crate) fn precision() -> Precision {
+    PRECISION.get().copied().unwrap_or(Precision::F32)
+}
+
 /// An opened device and its name for people.
 #[derive(Clone, Debug)]
 pub struct OpenDevice {
@@ -52,26 +83,43 @@ pub struct OpenDevice {
 }
 
 /// Opens the device asked for; the result carries no autodiff. `auto` that falls back to
-/// the CPU says why at log level info.
+/// the CPU says why at log level info. The first call's precision is the whole process's; `None` is TF32 on CUDA, f32 elsewhere.
 ///
 /// # Errors
 /// [`Error::Device`] if a GPU was asked for by name and this build, the driver or the GPU is missing; of CUDA also NVRTC or the
-/// headers.
-pub fn open(choice: DeviceChoice) -> Result<OpenDevice> {
+/// headers. If the device cannot multiply in that precision.
+pub fn open(choice: DeviceChoice, precision: Option<Precision>) -> Result<OpenDevice> {
+    let (OpenDevice { device, name }, cuda) = find(choice)?;
+    let precision = precision.unwrap_or(if cuda { Precision::Tf32 } else { Precision::F32 });
+    let unknown = precision == Precision::Bf16 && cuda && !device.supports_dtype(FloatDType::BF16);
+    if unknown || precision != Precision::F32 && !cuda {
+        return Err(Error::Device(format!(
+            "--precision {precision}: {name} does not have it; --precision f32 works everywhere"
+        )));
+    }
+    let _ = PRECISION.set(precision); // the first call's counts
+    Ok(OpenDevice { device, name: if cuda { format!("{name}, {precision}") } else { name } })
+}
+
+/// The device, and whether it is CUDA's.
+fn find(choice: DeviceChoice) -> Result<(OpenDevice, bool)> {
     let missing = |kind: &'static str, index: usize| {
         move |what: String| Error::Device(format!("--device {kind}:{index}: {what}; --device cpu works everywhere"))
     };
     let cpu = || OpenDevice { device: Device::flex(), name: format!("CPU, {} threads", rayon::current_num_threads()) };
     match choice {
-        DeviceChoice::Cpu => Ok(cpu()),
-        DeviceChoice::Cuda(index) => cuda::open(index).map_err(missing("cuda", index)),
-        DeviceChoice::Wgpu(index) => wgpu::open(index).map_err(missing("wgpu", index)),
+        DeviceChoice::Cpu => Ok((cpu(), false)),
+        DeviceChoice::Cuda(index) => Ok((cuda::open(index).map_err(missing("cuda", index))?, true)),
+        DeviceChoice::Wgpu(index) => Ok((wgpu::open(index).map_err(missing("wgpu", index))?, false)),
         // Where CUDA is not built in there is nothing to fall back from, and nothing to say.
-        DeviceChoice::Auto if !cfg!(feature = "cuda") => Ok(cpu()),
-        DeviceChoice::Auto => Ok(cuda::open(0).unwrap_or_else(|missing| {
-            tracing::info!("computing on the CPU: {missing}");
-            cpu()
-        })),
+        DeviceChoice::Auto if !cfg!(feature = "cuda") => Ok((cpu(), false)),
+        DeviceChoice::Auto => Ok(cuda::open(0).map_or_else(
+            |missing| {
+                tracing::info!("computing on the CPU: {missing}");
+                (cpu(), false)
+            },
+            |device| (device, true),
+        )),
     }
 }
 

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
             cli::keep_freed_buffers(); // as the trainers do
         }
         device::limit_threads(args.compute.threads)?;
-        let open = device::open(args.compute.device)?;
+        let open = device::open(args.compute.device, args.compute.precision)?;
         match &args.case {
             Some(name) => answer(name, &args, &open)?,
             None => table(&args, &open)?,

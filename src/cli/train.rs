@@ -16,7 +16,7 @@ use super::interrupts::Interrupts;
 use super::{keep_freed_buffers, memory, progress, require_within, say};
 use crate::beside::write_beside;
 use crate::data::{FeatureSet, Room, Standardizer};
-use crate::device::{self, DeviceChoice, OpenDevice};
+use crate::device::{self, DeviceChoice, OpenDevice, Precision};
 use crate::report::{self, ReportConfig};
 use crate::run::{About, Checkpoint, Machine, NamedTensors, Origin, RunConfig, RunDir, load_parameters};
 use crate::train::{Limits, Outcome, Report, Session, Task, fit};
@@ -28,6 +28,9 @@ pub struct DeviceFlags {
     /// Where to compute: auto, cpu, cuda, cuda:N, wgpu or wgpu:N. auto takes the first CUDA GPU if there is one.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceChoice,
+    /// How exactly a GPU multiplies matrices; all else is f32. tf32 and bf16 are CUDA's [default: tf32 on CUDA, else f32]
+    #[arg(long, value_name = "PRECISION")]
+    pub precision: Option<Precision>,
     /// CPU threads [default: one per core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -40,7 +43,7 @@ impl DeviceFlags {
     /// As [`device::limit_threads`] and [`device::open`].
     pub fn open(&self) -> Result<Device> {
         device::limit_threads(self.threads)?;
-        Ok(device::open(self.device)?.device)
+        Ok(device::open(self.device, self.precision)?.device)
     }
 }
 
@@ -165,7 +168,7 @@ impl TrainFlags {
     /// The device, opened once.
     fn opened(&self) -> Result<&OpenDevice> {
         if self.open.get().is_none() {
-            let _ = self.open.set(device::open(self.compute.device)?);
+            let _ = self.open.set(device::open(self.compute.device, self.compute.precision)?);
         }
         Ok(self.open.get().expect("just opened"))
     }

@@ -1,9 +1,9 @@
-//! What the models spend their time on: whole layers as one operation each, forward and backward, written for the CPU, and the
-//! recurrent ones for GPUs as well (`cube`).
+//! What the models spend their time on: whole layers as one operation each, forward and backward, written for the CPU, and for GPUs
+//! (`cube`) what Burn's own operations take long for.
 //!
 //! Burn's CPU backend runs a layer as a chain of small operations, each a pass over memory and an entry on the tape. A
 //! kernel is the whole chain: it reads and writes `f32` slices, does its work in few large matrix products and few passes,
-//! and is one entry. On other devices, and inside [`plain`], [`nn`](crate::nn) and [`models`](crate::models) compute the
+//! and is one entry. Inside [`plain`], [`nn`](crate::nn) and [`models`](crate::models) compute the
 //! same with Burn's own operations; results agree to rounding.
 //!
 //! Every kernel divides its work without regard to the number of threads, so that results do not depend on it.
@@ -25,12 +25,14 @@ mod memory;
 mod norm;
 mod shift;
 mod tape;
+mod window;
 mod winograd;
 
 pub(crate) use adam::{AdamStep, State as AdamState, adam_step, squared_norm};
 pub(crate) use bank::bank;
 pub(crate) use cube::{
-    adam as adam_in_place, assign, flush, gru as gru_scan, lstm as lstm_scan, scans, serve as update_in_place,
+    adam as adam_in_place, add_row, assign, column_sums, density, distance, divergence, flush, fold, gru as gru_scan,
+    lstm as lstm_scan, place, scans, serve as on_gpu, squared_norm_of_all, unfold,
 };
 pub(crate) use dense::dense;
 pub(crate) use grid::{Grid, convolve, deconvolve};
@@ -41,10 +43,11 @@ pub(crate) use loss::{gaussian_nll, mean_absolute_error};
 pub(crate) use lstm::lstm;
 pub(crate) use norm::{affine, batch_norm};
 pub(crate) use shift::time_conv;
+pub(crate) use window::Window;
 
 use std::cell::Cell;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 thread_local! {
     static PLAIN: Cell<bool> = const { Cell::new(false) };
@@ -67,6 +70,14 @@ pub(crate) fn serve(device: &Device) -> bool {
     !is_plain() && crate::device::is_cpu(device)
 }
 
+/// The product of the last two dimensions; on a GPU in the process's precision.
+///
+/// # Shapes
+/// `[.., rows, inner]` and `[.., inner, columns]` to `[.., rows, columns]`, of the same leading dimensions.
+pub(crate) fn product<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> {
+    if on_gpu(&lhs.device()) { cube::product(lhs, rhs) } else { lhs.matmul(rhs) }
+}
+
 /// Has one of the threads do `work` that the CPU's kernels share, where they compute on this device: each kernel then begins where it
 /// is called, in place of waking one of them first and waiting for it. `work` must not wait for anything that needs such a thread, nor hold a lock over a
 /// kernel that other work wants: while it waits for its parts, the thread may begin another's.
@@ -79,7 +90,7 @@ pub(crate) fn on_worker<R: Send>(device: &Device, work: impl FnOnce() -> R + Sen
 mod cube {
     use burn::tensor::{Device, Int, Tensor};
 
-    use super::AdamState;
+    use super::{AdamState, Window};
 
     const ASKED: &str = "whether there is such a device is asked first";
 
@@ -96,6 +107,46 @@ mod cube {
     }
 
     pub(crate) fn lstm(_: Tensor<3>, _: Tensor<2>, _frames: usize) -> Tensor<3> {
+        unreachable!("{ASKED}")
+    }
+
+    pub(crate) fn unfold(_: Tensor<4>, _: Window) -> Tensor<2> {
+        unreachable!("{ASKED}")
+    }
+
+    pub(crate) fn fold(_: Tensor<2>, _: Window) -> Tensor<4> {
+        unreachable!("{ASKED}")
+    }
+
+    pub(crate) fn product<const D: usize>(_: Tensor<D>, _: Tensor<D>) -> Tensor<D> {
+        unreachable!("{ASKED}")
+    }
+
+    pub(crate) fn add_row(_: Tensor<2>, _: Tensor<1>) -> Tensor<2> {
+        unreachable!("{ASKED}")
+    }
+
+    pub(crate) fn column_sums(_: Tensor<3>) -> Tensor<3> {
+        unreachable!("{ASKED}")
+    }
+
+    pub(crate) fn place(_: Tensor<2>, _: Tensor<2>, _: [usize; 2]) -> Tensor<2> {
+        unreachable!("{ASKED}")
+    }
+
+    pub(crate) fn distance<const D: usize>(_: Tensor<D>, _: Tensor<D>, _weights: Tensor<1>) -> Tensor<D> {
+        unreachable!("{ASKED}")
+    }
+
+    pub(crate) fn density<const D: usize>(_: Tensor<D>, _: Tensor<D>, _: Tensor<D>, _floor: f64) -> Tensor<D> {
+        unreachable!("{ASKED}")
+    }
+
+    pub(crate) fn divergence<const D: usize>(_: Tensor<D>, _: Tensor<D>, _floor: f64) -> Tensor<D> {
+        unreachable!("{ASKED}")
+    }
+
+    pub(crate) fn squared_norm_of_all<'a>(_: impl ExactSizeIterator<Item = &'a Tensor<1>>, _: &Device) -> Tensor<1> {
         unreachable!("{ASKED}")
     }
 

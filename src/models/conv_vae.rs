@@ -109,6 +109,10 @@ impl ConvVae {
     pub fn encode(&self, x: Tensor<3>) -> Gaussian<2> {
         let h = if kernels::serve(&x.device()) {
             kernels::flatten(self.encoder.iter().fold(kernels::pack(x), |h, layer| layer.kernel(h)))
+        } else if kernels::on_gpu(&x.device()) {
+            let h = x.unsqueeze_dim(3); // [batch, frames, mels, 1]
+            let h = self.encoder.iter().fold(h, |h, layer| layer.product(h));
+            h.permute([0, 3, 1, 2]).flatten(1, 3)
         } else {
             let h: Tensor<4> = x.unsqueeze_dim(1); // [batch, 1, frames, mels]
             let h = self.encoder.iter().fold(h, |h, layer| activation::leaky_relu(layer.forward(h), SLOPE));
@@ -133,6 +137,10 @@ impl ConvVae {
             let h = kernels::from_flat(h, self.grid);
             let h = layers().fold(h, |h, (layer, slope)| layer.kernel(h, batch, slope));
             kernels::unpack(h, batch)
+        } else if kernels::on_gpu(&h.device()) {
+            let h = h.reshape([batch, flat / (rows * columns), rows, columns]).permute([0, 2, 3, 1]);
+            let h = layers().fold(h, |h, (layer, slope)| layer.product(h, slope));
+            h.permute([3, 0, 1, 2])
         } else {
             let h = h.reshape([batch, flat / (rows * columns), rows, columns]);
             let h = layers().fold(h, |h, (layer, slope)| match slope {
@@ -181,6 +189,15 @@ impl Conv {
         kernels::convolve(x, self.weight.val(), self.bias.val(), grid, SLOPE)
     }
 
+    /// With its leaky ReLU as one product of windows, channels last.
+    fn product(&self, x: Tensor<4>) -> Tensor<4> {
+        let ([batch, rows, columns, _], [outputs, inputs, down, across]) = (x.dims(), self.weight.dims());
+        let window = window([rows / self.stride[0], columns / self.stride[1]], [down, across], self.stride);
+        let weight = self.weight.val().permute([2, 3, 1, 0]).reshape([down * across * inputs, outputs]);
+        let y = kernels::add_row(kernels::product(kernels::unfold(x, window), weight), self.bias.val());
+        activation::leaky_relu(y, SLOPE).reshape([batch, window.count[0], window.count[1], outputs])
+    }
+
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let options = ConvOptions::new(self.stride, [1, 1], [1, 1], 1);
         module::conv2d(x, self.weight.val(), Some(self.bias.val()), options)
@@ -225,8 +242,26 @@ impl Deconv {
         kernels::deconvolve(x, self.weight.val(), self.bias.val(), grid, slope.unwrap_or(1.0))
     }
 
+    /// With its leaky ReLU, if it has one, as one product whose windows are added up, channels last.
+    fn product(&self, x: Tensor<4>, slope: Option<f64>) -> Tensor<4> {
+        let ([batch, rows, columns, _], [inputs, outputs, down, across]) = (x.dims(), self.weight.dims());
+        let weight = self.weight.val().permute([0, 2, 3, 1]).reshape([inputs, down * across * outputs]);
+        let windows = kernels::product(x.reshape([batch * rows * columns, inputs]), weight);
+        let window = window([rows, columns], [down, across], self.stride);
+        let y = kernels::fold(windows, window).reshape([-1, outputs as i64]);
+        let y = kernels::add_row(y, self.bias.val());
+        let y = slope.map_or(y.clone(), |slope| activation::leaky_relu(y, slope));
+        y.reshape([batch, window.grid[0], window.grid[1], outputs])
+    }
+
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let options = ConvTransposeOptions::new(self.stride, [1, 1], [0, 0], [1, 1], 1);
         module::conv_transpose2d(x, self.weight.val(), Some(self.bias.val()), options)
     }
+}
+
+/// `count` windows on a grid that is padded by one everywhere.
+fn window(count: [usize; 2], taps: [usize; 2], stride: [usize; 2]) -> kernels::Window {
+    let grid = [count[0] * stride[0], count[1] * stride[1]];
+    kernels::Window { grid, taps, stride, before: [1, 1], count }
 }

@@ -74,14 +74,26 @@ impl<const D: usize> Gaussian<D> {
         {
             return kernels::gaussian_nll(x, self.mean.clone(), self.spread.clone(), floor);
         }
+        let half_ln_two_pi = 0.5 * (2.0 * std::f64::consts::PI).ln();
+        if let Link::Softplus { floor } = self.link
+            && kernels::on_gpu(&x.device())
+        {
+            let count = x.shape().num_elements() as f64;
+            let sum = kernels::density(x, self.mean.clone(), self.spread.clone(), floor).sum();
+            return sum.add_scalar(count * half_ln_two_pi);
+        }
         let scale = self.scale();
         let z = (x - self.mean.clone()) / scale.clone();
-        let half_ln_two_pi = 0.5 * (2.0 * std::f64::consts::PI).ln();
         (z.square().mul_scalar(0.5) + scale.log().add_scalar(half_ln_two_pi)).sum()
     }
 
     /// Kullback-Leibler divergence from the standard normal for each value, in nats (Kingma & Welling 2014, appendix B).
     pub fn kl_from_standard(&self) -> Tensor<D> {
+        if let Link::Softplus { floor } = self.link
+            && kernels::on_gpu(&self.mean.device())
+        {
+            return kernels::divergence(self.mean.clone(), self.spread.clone(), floor);
+        }
         let variance = self.scale().square();
         (self.mean.clone().square() + variance.clone() - variance.log()).sub_scalar(1.0).mul_scalar(0.5)
     }

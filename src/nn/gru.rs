@@ -47,14 +47,15 @@ impl BiGru {
         if kernels::scans(&x.device(), cells) {
             let weight = self.weight_input.val().swap_dims(0, 1).reshape([inputs, 6 * cells]); // the directions side by side
             let flat = x.reshape([batch * frames, inputs]);
-            let gates = flat.matmul(weight) + self.bias_input.val().reshape([1, 6 * cells]); // [batch * frames, 6 cells]
+            let bias = self.bias_input.val().reshape([6 * cells]);
+            let gates = kernels::add_row(kernels::product(flat, weight), bias); // [batch * frames, 6 cells]
             let gates = gates.reshape([batch, frames, 2, 3 * cells]);
             let counts = lengths.counts();
             return kernels::gru_scan(gates, self.weight_hidden.val(), self.bias_hidden.val(), counts);
         }
         let time_major = |x: Tensor<3>| x.swap_dims(0, 1).reshape([1, frames * batch, inputs]);
         let both = Tensor::cat(vec![time_major(x.clone()), time_major(lengths.reverse(x))], 0); // [2, frames * batch, inputs]
-        let gates = both.matmul(self.weight_input.val()) + self.bias_input.val(); // [2, frames * batch, 3 cells]
+        let gates = kernels::product(both, self.weight_input.val()) + self.bias_input.val(); // [2, frames * batch, 3 cells]
         let gates = gates.reshape([2, frames, batch, 3 * cells]).swap_dims(0, 1); // [frames, 2, batch, 3 cells]
 
         let mut state = Tensor::zeros([2, batch, cells], &gates.device());
@@ -73,7 +74,7 @@ impl BiGru {
     /// One step of both directions: projected input `[2, batch, 3 cells]` and state `[2, batch, cells]` to the next state.
     fn step(&self, input: Tensor<3>, state: Tensor<3>) -> Tensor<3> {
         let [_, batch, cells] = state.dims();
-        let recurrent = state.clone().matmul(self.weight_hidden.val()) + self.bias_hidden.val(); // [2, batch, 3 cells]
+        let recurrent = kernels::product(state.clone(), self.weight_hidden.val()) + self.bias_hidden.val(); // [2, batch, 3 cells]
         let part = |x: &Tensor<3>, from: usize, to: usize| x.clone().slice([0..2, 0..batch, from * cells..to * cells]);
         let gates = activation::sigmoid(part(&input, 0, 2) + part(&recurrent, 0, 2));
         let (reset, update) = (part(&gates, 0, 1), part(&gates, 1, 2));

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Tensor, activation};
 
-use super::Init;
+use super::{Init, dense};
 use crate::kernels;
 
 /// `t relu(W x) + (1 - t) x` with the gate `t = sigmoid(V x)` (Srivastava et al. 2015).
@@ -31,8 +31,8 @@ impl Highway {
             let of = |layer: &Linear| (layer.weight.val(), layer.bias.as_ref().expect("made with a bias").val());
             return kernels::highway(x, of(&self.transform), of(&self.gate));
         }
-        let gate = activation::sigmoid(self.gate.forward(x.clone()));
-        let change = activation::relu(self.transform.forward(x.clone())) - x.clone();
+        let gate = activation::sigmoid(dense(&self.gate, x.clone(), None));
+        let change = activation::relu(dense(&self.transform, x.clone(), None)) - x.clone();
         x + gate * change
     }
 }

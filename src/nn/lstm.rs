@@ -79,7 +79,8 @@ impl Lstm {
 
     /// The input's part of all gates: `[rows, inputs] -> [rows, 4 * cells]`.
     fn project(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.weight_input.val()) + self.bias.val().unsqueeze()
+        let (gates, bias) = (kernels::product(x, self.weight_input.val()), self.bias.val());
+        if kernels::on_gpu(&gates.device()) { kernels::add_row(gates, bias) } else { gates + bias.unsqueeze() }
     }
 
     /// From each frame's projected input `[batch, 4 * cells]` to the states `[batch, frames, cells]`.
@@ -89,7 +90,7 @@ impl Lstm {
         let mut memory: Option<Tensor<2>> = None; // [batch, cells]; none is zeros, which would be multiplied for nothing
         for input in inputs {
             let gates = match states.last() {
-                Some(state) => input + state.clone().matmul(self.weight_hidden.val()),
+                Some(state) => input + kernels::product(state.clone(), self.weight_hidden.val()),
                 None => input,
             }; // [batch, 4 cells]
             let gate = |index: usize| gates.clone().narrow(1, index * cells, cells); // [batch, cells]

@@ -69,9 +69,9 @@ impl MaskedBatchNorm {
             statistics.push(BatchStatistics { mean, variance });
             return y;
         }
-        let mean = lengths.mean_of_sum(lengths.zero_padding(x.clone()).sum_dims(&[0, 1])); // [1, 1, channels]
+        let mean = lengths.mean_of_sum(over_frames(lengths.zero_padding(x.clone()))); // [1, 1, channels]
         let centred = x - mean.clone();
-        let variance = lengths.mean_of_sum(lengths.zero_padding(centred.clone()).square().sum_dims(&[0, 1]));
+        let variance = lengths.mean_of_sum(over_frames(lengths.zero_padding(centred.clone()).square()));
         let channels = mean.dims()[2];
         statistics.push(BatchStatistics {
             mean: mean.inner().reshape([channels]),
@@ -114,6 +114,15 @@ impl After {
             Self::Relu => lengths.zero_padding(activation::relu(x)),
             Self::ReluMax => max_with_next(lengths.zero_padding(activation::relu(x))),
         }
+    }
+}
+
+/// The sum over batch and time: `[batch, frames, channels] -> [1, 1, channels]`.
+fn over_frames(x: Tensor<3>) -> Tensor<3> {
+    let [batch, frames, channels] = x.dims();
+    match kernels::on_gpu(&x.device()) {
+        true => kernels::column_sums(x.reshape([1, batch * frames, channels])),
+        false => x.sum_dims(&[0, 1]),
     }
 }
 

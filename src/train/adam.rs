@@ -33,8 +33,15 @@ impl ByName {
         model.visit(&mut collect);
         let found = collect.found;
         drop(gradients); // the tape's hold on the parameters ends here, so that they can be updated in place
-        let norm = found.values().map(squared_norm).reduce(|sum, square| sum + square);
-        Self { found, norm: norm.expect("a model has parameters").sqrt() }
+        let device = model.devices().remove(0).inner();
+        let norm = match kernels::on_gpu(&device) {
+            true => kernels::squared_norm_of_all(found.values(), &device),
+            false => {
+                let norm = found.values().map(squared_norm).reduce(|sum, square| sum + square);
+                norm.expect("a model has parameters")
+            }
+        };
+        Self { found, norm: norm.sqrt() }
     }
 }
 
@@ -141,7 +148,9 @@ impl Adam {
     pub(super) fn update<M: Module>(&mut self, model: M, gradients: ByName, numbers: &Numbers) -> M {
         let clip = match self.config.clipping {
             Clipping::GlobalNorm(bound) => Some(factor(gradients.norm, bound)),
-            Clipping::None | Clipping::TensorNorm(_) => None,
+            Clipping::None | Clipping::TensorNorm(_) => {
+                kernels::on_gpu(&gradients.norm.device()).then(|| Tensor::ones([1], &gradients.norm.device()))
+            } // once for all parameters
         };
         let gradients = gradients.found;
         model.map(&mut Update { adam: self, path: ModulePath::default(), gradients, clip, numbers })
@@ -285,8 +294,7 @@ impl ModuleMapper for Update<'_> {
         let name = self.path.name();
         let Some(gradient) = self.gradients.remove(&name) else { return param };
         let clip = match self.adam.config.clipping {
-            Clipping::None => None,
-            Clipping::GlobalNorm(_) => self.clip.clone(),
+            Clipping::None | Clipping::GlobalNorm(_) => self.clip.clone(),
             Clipping::TensorNorm(bound) => Some(factor(squared_norm(&gradient).sqrt(), bound)),
         };
         let (device, decays) = (gradient.device(), is_weight(&name));
@@ -297,8 +305,8 @@ impl ModuleMapper for Update<'_> {
             let (parameter, state) = if kernels::serve(&device) {
                 let clip = clip.map_or(1.0, |factor| factor.into_scalar::<f32>());
                 kernels::adam_step(parameter, gradient, state, AdamStep { clip, ..step })
-            } else if kernels::update_in_place(&device) {
-                let clip = clip.unwrap_or_else(|| Tensor::ones([1], &device));
+            } else if kernels::on_gpu(&device) {
+                let clip = clip.expect("on a GPU there is always one");
                 kernels::adam_in_place(parameter, gradient, state, clip, self.numbers.on(&device), decays)
             } else {
                 let gradient = clip.map_or(gradient.clone(), |factor| gradient * factor);

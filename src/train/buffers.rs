@@ -13,7 +13,7 @@ use crate::run::ModulePath;
 /// that was asked for so far will read the changed ones.
 pub(super) fn in_place<M: Module>(before: M, after: M) -> M {
     let device = after.devices().remove(0);
-    if !kernels::update_in_place(&device) {
+    if !kernels::on_gpu(&device) {
         return after;
     }
     kernels::flush(&device);

@@ -79,13 +79,13 @@ pub fn bin_weights(features: &FeatureConfig, knee: Option<f64>) -> Vec<f32> {
 /// Weights of bins where a kernel reads them and where a device does.
 struct Weights {
     values: Arc<[f32]>,
-    /// `[1, 1, bins]`
-    on_device: Tensor<3>,
+    /// `[bins]`
+    on_device: Tensor<1>,
 }
 
 impl Weights {
     fn new(values: Vec<f32>, device: &Device) -> Self {
-        let on_device = Tensor::<1>::from_floats(values.as_slice(), device).reshape([1, 1, values.len()]);
+        let on_device = Tensor::from_floats(values.as_slice(), device);
         Self { values: values.into(), on_device }
     }
 
@@ -94,9 +94,11 @@ impl Weights {
         if kernels::serve(&output.device()) {
             return kernels::mean_absolute_error(output, target, &self.values, lengths.each());
         }
-        let difference = lengths.zero_padding(output - target);
-        let weighted = difference.abs() * self.on_device.clone();
-        lengths.mean_of_sum(weighted.sum()).div_scalar(self.values.len() as f64)
+        let weighted = match kernels::on_gpu(&output.device()) {
+            true => kernels::distance(output, target, self.on_device.clone()),
+            false => (output - target).abs() * self.on_device.clone().reshape([1, 1, self.values.len()]),
+        };
+        lengths.mean_of_sum(lengths.zero_padding(weighted).sum()).div_scalar(self.values.len() as f64)
     }
 }
 

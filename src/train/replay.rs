@@ -56,7 +56,7 @@ impl Replay {
 
     /// What the next step is to do, which has this form.
     pub fn way(&mut self, next: Form, device: &Device) -> Way {
-        if !kernels::update_in_place(device) {
+        if !kernels::on_gpu(device) {
             return Way::Launch;
         }
         match self {

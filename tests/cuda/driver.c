@@ -6,8 +6,9 @@
  * registers and shared memory, allocations, copies, the whole host side. While launches are recorded for a graph, what a driver
  * refuses then is refused: to wait, to allocate, to load a module.
  *
- *   CUDA_STUB_LOG      a file: a line of tab-separated values for each module loaded and each new form of launch, one where NVRTC is
- *                      used or a graph recorded, one for the most memory in use, the count of launches and that of replays
+ *   CUDA_STUB_LOG      a file: a line of tab-separated values for each module loaded, each new form of launch and each launch that
+ *                      is recorded, one where NVRTC is used or a graph recorded, one for the most memory in use, the count of
+ *                      launches and that of replays
  *   CUDA_STUB_PTXAS    the assembler; without it modules are taken as they are
  *   CUDA_STUB_ARCH     compute capability, 90 unless given
  *   CUDA_STUB_MEMORY   bytes of the device, 80e9 unless given; more is out of memory
@@ -284,8 +285,14 @@ int cuLaunchKernel(Kernel *kernel, unsigned gx, unsigned gy, unsigned gz, unsign
                    void *s, void **parameters, void **extra) {
     uint64_t threads = (uint64_t)bx * by * bz, registers = ((kernel->registers + 7) & ~7) * ((threads + 31) & ~31ull);
     int status = OK;
-    if (recording) kernels++;
-    else launched = 1;
+    if (recording) {
+        char line[512];
+        snprintf(line, sizeof line, "node\t%s\t%u %u %u\t%u %u %u\n", kernel->entry, gx, gy, gz, bx, by, bz);
+        note(line);
+        kernels++;
+    } else {
+        launched = 1;
+    }
     __atomic_add_fetch(&launches, 1, __ATOMIC_SEQ_CST);
     if (!gx || !gy || !gz || !threads || threads > MOST_THREADS || bz > 64 || gy > 65535 || gz > 65535) status = INVALID_VALUE;
     else if (shared + kernel->fixed_shared > (unsigned)kernel->allowed_shared) status = INVALID_VALUE;

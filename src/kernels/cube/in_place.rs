@@ -5,6 +5,8 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::window::{UNITS, cubes};
+
 #[cube(launch)]
 fn assign_values(to: &mut Tensor<f32>, from: &Tensor<f32>) {
     let index = ABSOLUTE_POS;
@@ -47,12 +49,52 @@ fn approach_values(average: &mut Tensor<f32>, parameter: &Tensor<f32>, numbers: 
     }
 }
 
-/// Units of a cube.
-const UNITS: u32 = 256;
+/// Parts in which the squares of one tensor are added up.
+pub(super) const PARTS: usize = 64;
+/// Values that are worth a cube of their own.
+const WORTH: usize = 4096;
 
-/// Enough cubes for a unit each.
-fn cubes(tensor: &CubeTensor) -> CubeCount {
-    CubeCount::Static((tensor.shape().num_elements() as u32).div_ceil(UNITS), 1, 1)
+/// Each cube adds up the squares of every so manieth value, and leaves the sum at its place.
+#[cube(launch)]
+fn add_squares(parts: &mut Tensor<f32>, values: &Tensor<f32>, first: u32, cubes: u32) {
+    let mut sums = Shared::<[f32]>::new_slice(comptime!(UNITS as usize));
+    let unit = UNIT_POS_X as usize;
+    let step = comptime!(UNITS as usize) * cubes as usize;
+    let mut index = CUBE_POS_X as usize * comptime!(UNITS as usize) + unit;
+    let mut sum = 0.0f32;
+    while index < values.len() {
+        sum += values[index] * values[index];
+        index += step;
+    }
+    sums[unit] = sum;
+    sync_cube();
+    #[unroll]
+    for halving in 0..comptime!(UNITS.ilog2()) {
+        let half = comptime!(UNITS as usize >> (halving + 1));
+        if unit < half {
+            sums[unit] = sums[unit] + sums[unit + half];
+        }
+        sync_cube();
+    }
+    if unit == 0 {
+        parts[first as usize + CUBE_POS_X as usize] = sums[0];
+    }
+}
+
+/// See [`super::update::Update::squares`].
+pub(super) fn squares(parts: CubeTensor, values: CubeTensor, place: usize) -> CubeTensor {
+    let [parts, values] = [parts, values].map(into_contiguous);
+    let cubes = values.shape().num_elements().div_ceil(WORTH).clamp(1, PARTS) as u32;
+    add_squares::launch(
+        &parts.client,
+        CubeCount::Static(cubes, 1, 1),
+        CubeDim::new_1d(UNITS),
+        parts.clone().into_tensor_arg(),
+        values.into_tensor_arg(),
+        (place * PARTS) as u32,
+        cubes,
+    );
+    parts
 }
 
 /// See [`super::update::Update::assign`].

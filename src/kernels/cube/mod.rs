@@ -1,20 +1,34 @@
 //! What GPUs are given beside Burn's own operations: recurrent layers as one kernel for each pass over time, where those are some
-//! dozen launches a step, and the optimizer's changes in place ([`update`]).
+//! dozen launches a step, convolutions as products of unfolded windows ([`grids`]), products in a precision of one's choice
+//! ([`product`]), densities in one pass ([`density`]), sums over
+//! rows ([`columns`]) and the optimizer's changes in place ([`update`]).
 //!
 //! CubeCL compiles them for CUDA, Vulkan and whatever else Burn's `Cube` backend has. A cube of units carries a few sequences
 //! through all steps; what is exchanged at each, it exchanges through shared memory; recurrent weights stay in registers where they
 //! fit ([`plan`]). Projections of the inputs and gradients of weights are matrix products over all steps at once, by Burn.
 
+mod columns;
+mod density;
+mod exact;
+mod grids;
 mod gru;
 mod in_place;
 mod lstm;
+mod normal;
 mod ops;
 mod plan;
+mod product;
 mod products;
+mod rows;
 mod update;
+mod window;
 
+pub(crate) use columns::{add_row, column_sums};
+pub(crate) use density::{density, distance, divergence};
+pub(crate) use grids::{fold, place, unfold};
 pub(crate) use ops::{gru, lstm};
-pub(crate) use update::{adam, assign, flush};
+pub(crate) use product::product;
+pub(crate) use update::{adam, assign, flush, squared_norm_of_all};
 
 use burn::backend::{DispatchDevice, TensorMetadata};
 use burn::tensor::{Device, Shape};

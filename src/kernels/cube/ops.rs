@@ -9,6 +9,9 @@ use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, TensorMetadata
 use burn::tensor::{Int, Tensor};
 use burn_cubecl::CubeBackend;
 
+use super::columns::Columns;
+use super::product::{Products, over_rows};
+
 /// Passes over time. Those forward keep what the way back needs if they are told to, else give it with one value.
 #[backend_extension(Autodiff, Cube: cfg(feature = "cube"), Fusion: cfg(feature = "cube"))]
 pub trait Scan: Backend {
@@ -179,7 +182,7 @@ pub(crate) fn lstm(gates: Tensor<3>, weight: Tensor<2>, frames: usize) -> Tensor
 /// The tape calls the way back on the backend below it, so that only a gradient of a gradient would come here.
 const FIRST_ORDER: &str = "there are no gradients of gradients";
 
-impl<B: Scan, C: CheckpointStrategy> Scan for Autodiff<B, C> {
+impl<B: Scan + Products + Columns, C: CheckpointStrategy> Scan for Autodiff<B, C> {
     fn gru_forward(
         gates: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -249,7 +252,7 @@ impl<B: Scan, C: CheckpointStrategy> Scan for Autodiff<B, C> {
 #[derive(Debug)]
 struct GruBack;
 
-impl<B: Scan> Backward<B, 3> for GruBack {
+impl<B: Scan + Products + Columns> Backward<B, 3> for GruBack {
     /// States, activations, the recurrent weight, lengths.
     type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, IntTensor<B>);
 
@@ -263,11 +266,10 @@ impl<B: Scan> Backward<B, 3> for GruBack {
             gradients.register::<B>(node.id, projected);
         }
         if let Some(node) = for_weight {
-            let previous = B::float_swap_dims(previous, 1, 2); // [2, cells, batch * frames]
-            gradients.register::<B>(node.id, B::float_matmul(previous, recurrent.clone()));
+            gradients.register::<B>(node.id, over_rows::<B>(previous, recurrent.clone()));
         }
         if let Some(node) = bias {
-            gradients.register::<B>(node.id, B::float_sum_dim(recurrent, 1));
+            gradients.register::<B>(node.id, B::column_sums(recurrent));
         }
     }
 }
@@ -276,7 +278,7 @@ impl<B: Scan> Backward<B, 3> for GruBack {
 #[derive(Debug)]
 struct LstmBack;
 
-impl<B: Scan> Backward<B, 2> for LstmBack {
+impl<B: Scan + Products + Columns> Backward<B, 2> for LstmBack {
     /// States, activations, memories, the recurrent weight, and whether the input was of one frame.
     type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, bool);
 
@@ -290,7 +292,7 @@ impl<B: Scan> Backward<B, 2> for LstmBack {
             let [batch, frames, cells] = [0, 1, 2].map(|dimension| previous.shape()[dimension]);
             let previous = B::float_reshape(previous, [batch * frames, cells].into());
             let at_gates = B::float_reshape(at_gates.clone(), [batch * frames, 4 * cells].into());
-            gradients.register::<B>(node.id, B::float_matmul(B::float_transpose(previous), at_gates));
+            gradients.register::<B>(node.id, over_rows::<B>(previous, at_gates));
         }
         if let Some(node) = gates {
             gradients.register::<B>(node.id, if repeated { B::float_sum_dim(at_gates, 1) } else { at_gates });

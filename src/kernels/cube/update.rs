@@ -34,6 +34,10 @@ pub trait Update: Backend {
         decays: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
+    /// `parts`, zero before, with sums of the squares of `values` in the stretch of this number.
+    #[fusion(meta = |parts, _values, _place| parts.clone())]
+    fn squares(parts: FloatTensor<Self>, values: FloatTensor<Self>, place: usize) -> FloatTensor<Self>;
+
     /// `average` moved towards `parameter` by the share that is among `numbers`.
     #[fusion(meta = |average, _parameter, _numbers| average.clone())]
     fn approach(
@@ -58,6 +62,10 @@ impl Update for CubeBackend {
         decays: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         in_place::adam([parameter, first, second], [gradient, clip, numbers], decays)
+    }
+
+    fn squares(parts: FloatTensor<Self>, values: FloatTensor<Self>, place: usize) -> FloatTensor<Self> {
+        in_place::squares(parts, values, place)
     }
 
     fn approach(
@@ -93,6 +101,17 @@ pub(crate) fn adam<const D: usize>(
         .map(|average| Tensor::from_dispatch(Dispatch::approach(average.into_dispatch(), parameter.clone(), numbers)));
     let [first, second] = [first, second].map(Tensor::from_dispatch);
     (Tensor::from_dispatch(parameter), AdamState { first, second, average })
+}
+
+/// The squared norm of all of these together, `[1]`.
+pub(crate) fn squared_norm_of_all<'a>(
+    tensors: impl ExactSizeIterator<Item = &'a Tensor<1>>,
+    device: &Device,
+) -> Tensor<1> {
+    let parts: Tensor<1> = Tensor::zeros([tensors.len() * in_place::PARTS], device);
+    let add =
+        |parts, (place, tensor): (usize, &Tensor<1>)| Dispatch::squares(parts, tensor.clone().into_dispatch(), place);
+    Tensor::<1>::from_dispatch(tensors.enumerate().fold(parts.into_dispatch(), add)).sum()
 }
 
 /// Has everything that was asked for so far sent to the device, so that nothing reads after a change what it was to read before.
