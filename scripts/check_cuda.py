@@ -13,7 +13,7 @@ Each network trains a few steps at its default sizes. What is wanted:
 - the programs end well, on a device of 80 GB, and where the device is too small with the one line that says so;
 - kernels are assembled and launched within the device's limits. Autotune may try what is refused, but has to have a choice left;
 - the seventh step is recorded and replayed from then on: within the recording nothing is done that a driver refuses then, and
-  nothing is copied, as each replay would copy it again;
+  nothing is copied, as each replay would copy it again. Where the driver spoils it, the eleventh is;
 - where there are recurrent layers, their own kernels are launched, none is refused, and none spills a register;
 - kernels, and which of them are the fastest, are kept: a third start compiles nothing. (A second one may, where the first was the
   time to try.)
@@ -38,9 +38,11 @@ CASES = {
     "lstm": ("train-vae", ["--arch", "lstm"]),
     "factor": ("train-vae", ["--objective", "factor", "--kl-warmup-steps", "9", "--ema", "0.999", "--weight-decay", "0.01"]),
     "cbhg": ("train-inverter", ["--batch-size", "8"]),
+    "conv-f32": ("train-vae", ["--precision", "f32"]),
+    "lstm-bf16": ("train-vae", ["--arch", "lstm", "--precision", "bf16"]),
 }
-RECURRENT = ["lstm", "cbhg"]
-RECORDED = 7  # the step that is
+RECURRENT = ["lstm", "cbhg", "lstm-bf16"]
+RECORDED, RECORDED_AGAIN = 7, 11  # the step that is
 
 
 def main():
@@ -58,6 +60,7 @@ def main():
     failed = []
     for name in arguments.cases.split(","):
         failed += [f"{name}: {what}" for what in train(arguments, environment, name, *CASES[name])]
+    failed += recorded_again(arguments, environment)
     failed += started_again(arguments, environment, arguments.cases.split(",")[0])
     failed += too_small(arguments, environment)
     for line in failed:
@@ -101,6 +104,8 @@ def train(arguments, environment, name, program, flags):
     failed = []
     if done.returncode != 0:
         failed.append(f"ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+    if "panicked" in done.stderr:
+        failed.append(f"a thread panicked: {done.stderr.strip()[-2000:]}")
     if not modules:
         failed.append("no kernel was compiled")
     failed += [f"{module['entry']} spills {module['spilled']} bytes" for module in own if module["spilled"]]
@@ -124,6 +129,16 @@ def start(arguments, environment, folder, log, program, flags):
     begun = time.monotonic()
     done = subprocess.run(command, env=environment | {"CUDA_STUB_LOG": str(log)}, capture_output=True, text=True)
     return done, time.monotonic() - begun
+
+
+def recorded_again(arguments, environment):
+    """Where the driver refuses the first recording."""
+    log = arguments.work / "spoilt.log"
+    done, _ = start(arguments, environment | {"CUDA_STUB_SPOIL": "1"}, "spoilt", log, *CASES["lstm"])
+    *_, graphs, replays = read(log)
+    print(f"lstm, first recording refused: {', '.join(graphs)}, {replays} replays")
+    good = done.returncode == 0 and replays == max(0, arguments.steps - RECORDED_AGAIN + 1)
+    return [] if good else [f"a spoilt recording: status {done.returncode}, {replays} replays: {done.stderr.strip()[-2000:]}"]
 
 
 def started_again(arguments, environment, name):

@@ -69,6 +69,7 @@ impl Display for Precision {
 static PRECISION: OnceLock<Precision> = OnceLock::new();
 
 /// The process's precision: what [`open`] was told first, f32 if nothing was opened.
+#[cfg(feature = "cube")]
 pub(crate) fn precision() -> Precision {
     PRECISION.get().copied().unwrap_or(Precision::F32)
 }
@@ -268,6 +269,15 @@ mod tests {
         assert!("wgpu:-1".parse::<DeviceChoice>().unwrap_err().contains("`-1`"));
         assert!("cpu:1".parse::<DeviceChoice>().unwrap_err().contains("`cpu:1`"));
         assert!("tpu".parse::<DeviceChoice>().unwrap_err().contains("`tpu`"));
+    }
+
+    #[test]
+    fn the_cpu_computes_in_f32_and_says_so_where_it_is_asked_for_less() {
+        assert!(open(DeviceChoice::Cpu, None).is_ok() && open(DeviceChoice::Cpu, Some(Precision::F32)).is_ok());
+        for precision in [Precision::Tf32, Precision::Bf16] {
+            let said = open(DeviceChoice::Cpu, Some(precision)).unwrap_err().to_string();
+            assert!(said.contains(&format!("--precision {precision}")) && said.contains("--precision f32"), "{said}");
+        }
     }
 
     #[test]

@@ -47,6 +47,13 @@ impl Drawn {
 }
 
 impl Batch {
+    /// It where another batch can be put.
+    pub(crate) fn settled(mut self, settle: impl Fn(Tensor<3>) -> Tensor<3>) -> Self {
+        self.arrays = self.arrays.into_iter().map(&settle).collect();
+        self.lengths.change_mask(settle);
+        self
+    }
+
     /// Puts another batch of this form where this one lies; `assign` puts a tensor in the place of the first.
     pub(crate) fn assign(&mut self, other: Self, assign: impl Fn(Tensor<3>, Tensor<3>) -> Tensor<3>) {
         let pairs = self.arrays.drain(..).zip(other.arrays);

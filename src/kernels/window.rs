@@ -18,6 +18,7 @@ pub struct Window {
     pub count: [usize; 2],
 }
 
+#[cfg(feature = "cube")]
 impl Window {
     /// Windows in all: `[batch * count, taps * channels]`, for a grid of `channels`.
     pub fn unfolded(&self, batch: usize, channels: usize) -> [usize; 2] {

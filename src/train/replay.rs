@@ -19,13 +19,16 @@ const FIRST: u32 = 3;
 /// Steps that then show the allocator how much it needs: a recording must find all its memory there.
 const PREPARED: u32 = 3;
 
+/// The most recordings that are tried.
+const TRIES: u32 = 3;
+
 /// How far a session is with its recording.
 #[allow(clippy::large_enum_variant)] // there is one in a process
 pub(super) enum Replay {
     /// Every kernel is launched by itself.
     Never,
-    /// So many steps of this form have been.
-    Waiting { form: Form, steps: u32 },
+    /// So many steps of this form have been, and so many tries to record one.
+    Waiting { form: Form, steps: u32, tries: u32 },
     /// It is there.
     Ready(Recorded),
 }
@@ -51,7 +54,17 @@ pub(super) struct Recorded {
 impl Replay {
     /// Before the first step.
     pub fn new() -> Self {
-        Self::Waiting { form: Form::default(), steps: 0 }
+        Self::Waiting { form: Form::default(), steps: 0, tries: 0 }
+    }
+
+    /// After a recording that failed: another is tried, as what was compiled for the first is there now, but not for ever.
+    pub fn failed(&mut self) {
+        *self = match self {
+            Self::Waiting { form, tries, .. } if *tries + 1 < TRIES => {
+                Self::Waiting { form: form.clone(), steps: FIRST, tries: *tries + 1 }
+            }
+            _ => Self::Never,
+        };
     }
 
     /// What the next step is to do, which has this form.
@@ -61,7 +74,7 @@ impl Replay {
         }
         match self {
             Self::Ready(recorded) if recorded.form == next => Way::Replay,
-            Self::Waiting { form, steps } => {
+            Self::Waiting { form, steps, .. } => {
                 if *form != next && *steps <= FIRST {
                     (*form, *steps) = (next.clone(), 0);
                 }
@@ -100,18 +113,18 @@ impl Recorded {
     /// # Errors
     /// If the device fails.
     pub fn replay(&mut self, drawn: Drawn, numbers: &[Numbers]) -> Result<Shown> {
-        self.batch.assign(drawn.on(&self.device), kernels::assign);
         for (to, from) in self.numbers.iter_mut().zip(numbers) {
             *to = kernels::assign(to.clone(), from.on(&self.device));
         }
-        self.again()
+        self.on(drawn.on(&self.device))
     }
 
-    /// Takes the step with what is there.
+    /// Takes the step with another batch and the numbers that are there.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn again(&self) -> Result<Shown> {
+    pub fn on(&mut self, batch: Batch) -> Result<Shown> {
+        self.batch.assign(batch, kernels::assign);
         // SAFETY: the graph reads and writes `batch`, `numbers` and `shown`, which are held here, parameters, moments, averages and
         // running statistics, which the session that holds `self` keeps in their memory, and what was allocated while recording, which
         // the graph itself holds. All is used from this thread and through the one stream of the device.

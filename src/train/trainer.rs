@@ -171,7 +171,7 @@ impl<M: Module> Session<M> {
     /// Goes back to a checkpoint of the same run.
     fn go_back(&mut self, checkpoint: Checkpoint) -> Result<()> {
         let device = device_of(self.model());
-        let model = self.model.take().expect("only an update takes it");
+        let model = self.model().clone(); // which is still there if this fails
         let replay = if matches!(self.replay, Replay::Never) { Replay::Never } else { Replay::new() };
         *self = Self { replay, ..Self::resume(model, checkpoint, &device)? };
         Ok(())
@@ -235,7 +235,7 @@ impl<M: Module> Session<M> {
     }
 
     /// Takes a step by recording and replaying it. What the replay shows must be what the same model gives without it; if it is not,
-    /// or if the device cannot, this step and all that follow are launched.
+    /// or if the device cannot, this step is launched, and so are all that follow if it fails again and again.
     ///
     /// # Errors
     /// [`Error::Device`] if the device cannot be read.
@@ -249,14 +249,16 @@ impl<M: Module> Session<M> {
         let device = device_of(self.model());
         let (before, about) = (self.state(), self.about.clone());
         let wanted = self.shown(task, &batch).read();
-        // An upload is put off until the values are used, and none must be part of the recording: `batch` has been used.
+        // Recorded with another batch, so that this one shows whether batches reach the recording. An upload is put off until the
+        // values are used, and none must be part of it: these are computed.
+        let place = batch.clone().settled(|array| kernels::settle(array.mul_scalar(0.5)));
         let zeros = || Tensor::zeros([AdamStep::NUMBERS], &device);
         let of_device: Vec<_> = numbers.iter().map(|each| kernels::assign(zeros(), each.on(&device))).collect();
         numbers.iter_mut().zip(&of_device).for_each(|(each, of_device)| each.on_device = Some(of_device.clone()));
-        let recorded = replay::record(&device, form, batch.clone(), of_device, |batch| {
+        let recorded = replay::record(&device, form, place, of_device, |batch| {
             self.launch(task, batch, &numbers).expect("elsewhere than on the CPU every step is taken")
         });
-        let why = match recorded.and_then(|recorded| Ok((recorded.again()?, recorded))) {
+        let why = match recorded.and_then(|mut recorded| Ok((recorded.on(batch.clone())?, recorded))) {
             Ok((shown, recorded)) => match differing(&wanted, &shown.read()) {
                 None => {
                     tracing::debug!("from step {} on a recorded step is replayed", about.step + 1);
@@ -267,12 +269,16 @@ impl<M: Module> Session<M> {
             },
             Err(error) => error.to_string(),
         };
-        tracing::warn!(
-            "every kernel is launched anew at every step, which takes longer: they cannot be replayed ({why})"
-        );
-        let model = self.model.take().expect("only an update takes it");
+        let model = self.model().clone(); // which is still there if this fails
         let restored = Self::restored(model, about, before, &device, [Path::new("memory"); 2])?;
-        *self = Self { saved: self.saved, replay: Replay::Never, ..restored };
+        self.replay.failed();
+        *self = Self { saved: self.saved, replay: std::mem::replace(&mut self.replay, Replay::Never), ..restored };
+        match self.replay {
+            Replay::Never => tracing::warn!(
+                "every kernel is launched anew at every step, which takes longer: they cannot be replayed ({why})"
+            ),
+            _ => tracing::debug!("a step could not be recorded, which will be tried again ({why})"),
+        }
         numbers.iter_mut().for_each(|each| each.on_device = None);
         Ok(self.launch(task, &batch, &numbers))
     }

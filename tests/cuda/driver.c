@@ -11,6 +11,7 @@
  *                      launches and that of replays
  *   CUDA_STUB_PTXAS    the assembler; without it modules are taken as they are
  *   CUDA_STUB_ARCH     compute capability, 90 unless given
+ *   CUDA_STUB_SPOIL    so many recordings, from the first on, are refused
  *   CUDA_STUB_MEMORY   bytes of the device, 80e9 unless given; more is out of memory
  */
 #define _GNU_SOURCE
@@ -98,7 +99,7 @@ int cuCtxGetStreamPriorityRange(int *least, int *greatest) { return *least = 0, 
 
 /* Graphs: recordings of launches and copies, of which one is made at a time. */
 
-static int recording, spoilt, kernels, copies;
+static int recording, recordings, spoilt, kernels, copies;
 static long replays;
 static int graph; /* any address will do */
 
@@ -112,7 +113,13 @@ static int refused_while_recording(const char *what) {
     return NOT_WHILE_RECORDING;
 }
 
-int cuStreamBeginCapture_v2(void *s, int mode) { return recording ? INVALID_VALUE : (recording = 1, spoilt = kernels = copies = 0, OK); }
+int cuStreamBeginCapture_v2(void *s, int mode) {
+    if (recording) return INVALID_VALUE;
+    recording = 1;
+    kernels = copies = 0;
+    spoilt = recordings++ < (int)number("CUDA_STUB_SPOIL", 0);
+    return OK;
+}
 
 int cuStreamEndCapture(void *s, void **out) {
     char line[64];
@@ -188,11 +195,8 @@ int cuMemFreeAsync(void *start, void *s) { return give(start); }
 int cuMemAllocHost_v2(void **out, size_t size) { return take(out, size, 0); }
 int cuMemFreeHost(void *start) { return give(start); }
 int cuMemcpyHtoDAsync_v2(void *to, const void *from, size_t size, void *s) { return copies += recording, memcpy(to, from, size), OK; }
-/* A few values are what kernels came to, a loss for one: zero, whatever lay there before. */
-int cuMemcpyDtoHAsync_v2(void *to, const void *from, size_t size, void *s) {
-    copies += recording;
-    return size > 64 ? memcpy(to, from, size) : memset(to, 0, size), OK;
-}
+/* What is read back is what kernels came to: zero, whatever lay there before. */
+int cuMemcpyDtoHAsync_v2(void *to, const void *from, size_t size, void *s) { return copies += recording, memset(to, 0, size), OK; }
 int cuMemcpyDtoDAsync_v2(void *to, const void *from, size_t size, void *s) { return copies += recording, memcpy(to, from, size), OK; }
 
 typedef struct {
@@ -216,8 +220,11 @@ static char *begins(const Side *side) {
 
 int cuMemcpy2DAsync_v2(const Copy2D *copy, void *s) {
     copies += recording;
-    for (size_t row = 0; row < copy->height; row++)
-        memcpy(begins(&copy->to) + row * copy->to.pitch, begins(&copy->from) + row * copy->from.pitch, copy->width);
+    for (size_t row = 0; row < copy->height; row++) {
+        char *to = begins(&copy->to) + row * copy->to.pitch;
+        if (copy->to.type == 1) memset(to, 0, copy->width);
+        else memcpy(to, begins(&copy->from) + row * copy->from.pitch, copy->width);
+    }
     return OK;
 }
 

@@ -77,9 +77,13 @@ fn numbers_out_of_range_are_refused_with_the_flag_and_its_range() {
     }
     let data = fixture();
     let logdir = folder.path().join("run");
-    for [flag, value] in
-        [["--latents", "1000000000"], ["--learning-rate", "nan"], ["--beta", "inf"], ["--threads", "0"]]
-    {
+    for [flag, value] in [
+        ["--latents", "1000000000"],
+        ["--learning-rate", "nan"],
+        ["--beta", "inf"],
+        ["--threads", "0"],
+        ["--precision", "bf16"],
+    ] {
         let flags = [text(&logdir), text(&data.train), text(&data.test), "--device", "cpu", flag, value];
         let said = fail("train-vae", &flags);
         assert!(said.contains(flag) && said.len() < 200, "{said}");

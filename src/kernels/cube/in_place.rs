@@ -98,8 +98,9 @@ pub(super) fn squares(parts: CubeTensor, values: CubeTensor, place: usize) -> Cu
 }
 
 /// See [`super::update::Update::assign`].
-pub(super) fn assign(tensors: [CubeTensor; 2]) -> CubeTensor {
-    let [to, from] = tensors.map(into_contiguous);
+pub(super) fn assign(to: CubeTensor, from: CubeTensor) -> CubeTensor {
+    assert!(to.is_contiguous(), "what is changed in place must have been settled: {:?}", to.meta);
+    let from = into_contiguous(from);
     assign_values::launch(
         &to.client,
         cubes(&to),

@@ -28,7 +28,7 @@ pub(crate) use density::{density, distance, divergence};
 pub(crate) use grids::{fold, place, unfold};
 pub(crate) use ops::{gru, lstm};
 pub(crate) use product::product;
-pub(crate) use update::{adam, assign, flush, squared_norm_of_all};
+pub(crate) use update::{adam, assign, flush, settle, squared_norm_of_all};
 
 use burn::backend::{DispatchDevice, TensorMetadata};
 use burn::tensor::{Device, Shape};

@@ -8,6 +8,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Device, Tensor};
 use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
 
 use super::super::AdamState;
 use super::in_place;
@@ -15,7 +16,12 @@ use super::in_place;
 /// Changes in place.
 #[backend_extension(Cube: cfg(feature = "cube"), Fusion: cfg(feature = "cube"))]
 pub trait Update: Backend {
-    /// `to` with the values of `from`.
+    /// `x` in memory without gaps. CUDA's tensors begin each row at an address of their own, so that what a kernel would take for
+    /// a tensor's memory is a copy of it.
+    #[fusion(meta = |x| x.clone())]
+    fn settle(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// `to`, which has no gaps, with the values of `from`.
     #[fusion(meta = |to, _from| to.clone())]
     fn assign(to: FloatTensor<Self>, from: FloatTensor<Self>) -> FloatTensor<Self>;
 
@@ -48,8 +54,12 @@ pub trait Update: Backend {
 }
 
 impl Update for CubeBackend {
+    fn settle(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        into_contiguous(x)
+    }
+
     fn assign(to: FloatTensor<Self>, from: FloatTensor<Self>) -> FloatTensor<Self> {
-        in_place::assign([to, from])
+        in_place::assign(to, from)
     }
 
     fn adam(
@@ -77,7 +87,15 @@ impl Update for CubeBackend {
     }
 }
 
-/// `to` with the values of `from`, in its own memory.
+/// `x` in memory without gaps, as what is changed in place must be.
+pub(crate) fn settle<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::settle(x.into_dispatch()))
+}
+
+/// `to`, which has been settled, with the values of `from`, in its own memory.
+///
+/// # Panics
+/// Where it is computed, if it has not.
 pub(crate) fn assign<const D: usize>(to: Tensor<D>, from: Tensor<D>) -> Tensor<D> {
     Tensor::from_dispatch(Dispatch::assign(to.into_dispatch(), from.into_dispatch()))
 }
