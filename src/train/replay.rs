@@ -27,8 +27,9 @@ const TRIES: u32 = 3;
 pub(super) enum Replay {
     /// Every kernel is launched by itself.
     Never,
-    /// So many steps of this form have been, and so many tries to record one.
-    Waiting { form: Form, steps: u32, tries: u32 },
+    /// So many steps of this form have been, and so many tries to record one. The batch that it will be recorded with is held from the
+    /// first prepared step on, so that there is memory for it beside the step's own.
+    Waiting { form: Form, steps: u32, tries: u32, place: Option<Batch> },
     /// It is there.
     Ready(Recorded),
 }
@@ -54,17 +55,36 @@ pub(super) struct Recorded {
 impl Replay {
     /// Before the first step.
     pub fn new() -> Self {
-        Self::Waiting { form: Form::default(), steps: 0, tries: 0 }
+        Self::Waiting { form: Form::default(), steps: 0, tries: 0, place: None }
     }
 
     /// After a recording that failed: another is tried, as what was compiled for the first is there now, but not for ever.
     pub fn failed(&mut self) {
         *self = match self {
             Self::Waiting { form, tries, .. } if *tries + 1 < TRIES => {
-                Self::Waiting { form: form.clone(), steps: FIRST, tries: *tries + 1 }
+                Self::Waiting { form: form.clone(), steps: FIRST, tries: *tries + 1, place: None }
             }
             _ => Self::Never,
         };
+    }
+
+    /// Before a step of this form is launched.
+    pub fn hold(&mut self, next: &Form, batch: &Batch) {
+        if let Self::Waiting { form, steps, place: place @ None, .. } = self
+            && *steps > FIRST
+            && form == next
+        {
+            // Another batch than any that is drawn, so that those show whether they reach the recording.
+            *place = Some(batch.clone().settled(|array| kernels::settle(array.mul_scalar(0.5))));
+        }
+    }
+
+    /// What was held.
+    pub fn place(&mut self) -> Option<Batch> {
+        match self {
+            Self::Waiting { place, .. } => place.take(),
+            _ => None,
+        }
     }
 
     /// What the next step is to do, which has this form.
@@ -74,9 +94,9 @@ impl Replay {
         }
         match self {
             Self::Ready(recorded) if recorded.form == next => Way::Replay,
-            Self::Waiting { form, steps, .. } => {
+            Self::Waiting { form, steps, place, .. } => {
                 if *form != next && *steps <= FIRST {
-                    (*form, *steps) = (next.clone(), 0);
+                    (*form, *steps, *place) = (next.clone(), 0, None);
                 }
                 *steps += u32::from(*form == next);
                 if *steps == FIRST + 1 && *form == next && Dispatch::graph_prepare(device.as_dispatch()).is_err() {

@@ -193,12 +193,17 @@ impl<M: Module> Session<M> {
         let device = device_of(self.model());
         let of_rival = self.rival.as_ref().map(|rival| rival.numbers(self.about.share(), step));
         let numbers: Vec<_> = [self.adam.numbers(self.about.rate(), step)].into_iter().chain(of_rival).collect();
-        let shown = match (self.replay.way(drawn.form(), &device), &mut self.replay) {
+        let form = drawn.form();
+        let shown = match (self.replay.way(form.clone(), &device), &mut self.replay) {
             (Way::Replay, Replay::Ready(recorded)) => Some(recorded.replay(drawn, &numbers)?),
             (Way::Record(form), _) => self.record(task, form, drawn.on(&device), numbers)?,
             _ => {
                 let (session, task, device, numbers) = (&mut *self, &mut *task, &device, &numbers);
-                kernels::on_worker(device, move || session.launch(task, &drawn.on(device), numbers))
+                kernels::on_worker(device, move || {
+                    let batch = drawn.on(device);
+                    session.replay.hold(&form, &batch);
+                    session.launch(task, &batch, numbers)
+                })
             }
         };
         self.about.step = step + 1;
@@ -249,9 +254,8 @@ impl<M: Module> Session<M> {
         let device = device_of(self.model());
         let (before, about) = (self.state(), self.about.clone());
         let wanted = self.shown(task, &batch).read();
-        // Recorded with another batch, so that this one shows whether batches reach the recording. An upload is put off until the
-        // values are used, and none must be part of it: these are computed.
-        let place = batch.clone().settled(|array| kernels::settle(array.mul_scalar(0.5)));
+        let place = self.replay.place().expect("prepared steps have been");
+        // An upload is put off until the values are used, and none must be part of the recording.
         let zeros = || Tensor::zeros([AdamStep::NUMBERS], &device);
         let of_device: Vec<_> = numbers.iter().map(|each| kernels::assign(zeros(), each.on(&device))).collect();
         numbers.iter_mut().zip(&of_device).for_each(|(each, of_device)| each.on_device = Some(of_device.clone()));
