@@ -1,6 +1,6 @@
 //! Matrix products in f32 throughout. Burn's own pick the fastest kernel, which on tensor cores rounds its factors to TF32.
 
-use burn_cubecl::kernel::matmul::init_matmul_output;
+use burn::backend::TensorMetadata;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeTuneId, cubecl};
 use cubecl::ir::{ElemType, FloatKind};
@@ -15,6 +15,8 @@ use cubek::matmul::routine::BlueprintStrategy;
 use cubek::matmul::tune_key::MatmulAutotuneKey;
 use cubek::std::InputBinding;
 
+use super::empty;
+
 const F32: ElemType = ElemType::Float(FloatKind::F32);
 
 /// Factors and product.
@@ -22,8 +24,11 @@ type Operands = (CubeTensor, CubeTensor, CubeTensor);
 
 /// The product of the last two dimensions, in memory of its own.
 pub(super) fn multiply(lhs: CubeTensor, rhs: CubeTensor) -> CubeTensor {
-    let product = init_matmul_output(&lhs, &rhs, lhs.dtype);
-    if product.meta.shape().iter().any(|&size| size == 0) {
+    let mut shape = lhs.shape().to_vec();
+    let columns = shape.len() - 1;
+    shape[columns] = rhs.shape()[columns];
+    let product = empty(&lhs, &shape);
+    if shape.contains(&0) {
         return product;
     }
     let operands = (lhs, rhs, product.clone());
