@@ -11,7 +11,8 @@ the median of theirs / ours, above 1 where ours is faster, and "best" compares t
 something on a machine that does nothing else: PyTorch's threads wait for each other and suffer more from a busy one than ours do.
 
 Theirs is the same network layer by layer (trained values are counted and compared), the same batch, loss, clipping and Adam, the
-same precision of products and convolutions (f32 is exact f32 on both sides, bf16 theirs by autocast) and number of threads,
+same precision of products and convolutions (f32 is exact f32 on both sides, bf16 theirs by autocast; the recurrent products within
+our GRU and LSTM stay in f32, which is to our disadvantage) and number of threads,
 written as PyTorch is meant to be used: nn.LSTM and nn.GRU, `padding="same"`, channels first or last (whichever a few steps show to
 be faster here), fused Adam, noise drawn on the device. Its data lie on the device from the start and a batch is one indexing
 operation, where ours are gathered on the CPU and copied. What differs in its favour besides: no gradient norm where nothing is

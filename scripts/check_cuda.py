@@ -41,6 +41,8 @@ CASES = {
     "conv-f32": ("train-vae", ["--precision", "f32"]),
     "lstm-bf16": ("train-vae", ["--arch", "lstm", "--precision", "bf16"]),
 }
+# The kernels of src/kernels/cube, for which there is no other choice.
+OWN = "(forward|backward|(un)?fold_windows|add_(rows|squares)|(densiti|divergenc|distanc)es(_back)?|adam_step|(assign|approach)_values)_"
 RECURRENT = ["lstm", "cbhg", "lstm-bf16"]
 RECORDED, RECORDED_AGAIN = 7, 11  # the step that is
 
@@ -91,7 +93,7 @@ def train(arguments, environment, name, program, flags):
     modules, launches, most, _, graphs, replays = read(log)
     refused = [module for module in modules if module["verdict"] != "good"]
     unlaunched = [launch for launch in launches if launch["verdict"] != "good"]
-    is_own = lambda kernel: re.match("(for|back)ward_", kernel["entry"])  # src/kernels/cube
+    is_own = lambda kernel: re.match(OWN, kernel["entry"])
     own, own_launches = list(filter(is_own, modules)), list(filter(is_own, launches))
     assembling = sum(module["seconds"] for module in modules)
     print(f"{name}: {seconds:.0f} s for {len(modules)} kernels, {assembling:.0f} s of it in ptxas; "
@@ -112,8 +114,10 @@ def train(arguments, environment, name, program, flags):
     failed += [f"{module['entry']} was not assembled" for module in own if module["verdict"] != "good"]
     failed += [f"{launch['entry']} was refused: grid {launch['grid']}, block {launch['block']}, {launch['shared']}"
                for launch in own_launches if launch["verdict"] != "good"]
-    wanted = arguments.steps - RECORDED + 1
-    if replays != wanted or any(not graph.endswith(" 0 copies good") for graph in graphs):
+    # A kernel that is loaded amid a recording spoils it; the next finds it there.
+    again = any("REFUSED" in graph for graph in graphs)
+    wanted = arguments.steps - (RECORDED_AGAIN if again else RECORDED) + 1
+    if replays != wanted or not graphs or not graphs[-1].endswith(" 0 copies good"):
         failed.append(f"{replays} steps were replayed and not {wanted}: {', '.join(graphs)}")
     if name in RECURRENT:
         launched = {launch["entry"].split("_")[0] for launch in own_launches if launch["verdict"] == "good"}

@@ -98,7 +98,7 @@ pub fn open(choice: DeviceChoice, precision: Option<Precision>) -> Result<OpenDe
             "--precision {precision}: {name} does not have it; --precision f32 works everywhere"
         )));
     }
-    let _ = PRECISION.set(precision); // the first call's counts
+    let precision = PRECISION.get_or_init(|| precision); // the first call's counts
     Ok(OpenDevice { device, name: if cuda { format!("{name}, {precision}") } else { name } })
 }
 

@@ -91,7 +91,7 @@ impl ConvBank {
     }
 }
 
-/// Widths of a bank that are one product on a GPU: few products that are large, of which zeros are a sixth.
+/// Widths of a bank that are one product on a GPU: few products that are large, of which zeros are a seventh.
 const TOGETHER: usize = 4;
 
 impl ConvBank {

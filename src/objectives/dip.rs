@@ -3,6 +3,7 @@
 use burn::tensor::{Bool, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::kernels;
 use crate::models::Gaussian;
 
 /// `beta KL(q(z|x) || p(z)) + off_diagonal sum_(i != j) C_ij^2 + diagonal sum_i (C_ii - 1)^2`, where `C` is a covariance of the codes.
@@ -41,7 +42,7 @@ impl DipKind {
         let mean = posterior.mean.clone();
         let [batch, latents] = mean.dims();
         let centred = mean.clone() - mean.mean_dim(0);
-        let covariance = centred.clone().transpose().matmul(centred).div_scalar(batch as f64); // [latents, latents]
+        let covariance = kernels::product(centred.clone().transpose(), centred).div_scalar(batch as f64); // [latents, latents]
         let diagonal = Tensor::<2, Bool>::diag_mask([latents, latents], 0, &covariance.device()); // false on it
         let on = covariance.clone().mask_fill(diagonal.clone(), 0.0);
         let off_diagonal = covariance.mask_fill(diagonal.bool_not(), 0.0).square().sum();

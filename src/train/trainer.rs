@@ -17,7 +17,7 @@ use super::replay::{self, Replay, Way};
 use super::rival::Rival;
 use super::task::{Evaluation, Task};
 use crate::audio::Waveform;
-use crate::data::{Batch, Form, Standardizer};
+use crate::data::{Batch, Drawn, Form, Standardizer};
 use crate::device::is_cpu;
 use crate::dsp::phase::Phase;
 use crate::kernels::{self, AdamStep};
@@ -196,11 +196,11 @@ impl<M: Module> Session<M> {
         let form = drawn.form();
         let shown = match (self.replay.way(form.clone(), &device), &mut self.replay) {
             (Way::Replay, Replay::Ready(recorded)) => Some(recorded.replay(drawn, &numbers)?),
-            (Way::Record(form), _) => self.record(task, form, drawn.on(&device), numbers)?,
+            (Way::Record(form), _) => self.record(task, form, settled(drawn, &device), numbers)?,
             _ => {
                 let (session, task, device, numbers) = (&mut *self, &mut *task, &device, &numbers);
                 kernels::on_worker(device, move || {
-                    let batch = drawn.on(device);
+                    let batch = settled(drawn, device);
                     session.replay.hold(&form, &batch);
                     session.launch(task, &batch, numbers)
                 })
@@ -293,6 +293,12 @@ impl<M: Module> Session<M> {
         let terms = task.loss(&mut model, self.rival.as_ref().map(Rival::model), batch);
         Shown::of(terms.reported, ByName::of(&model, terms.loss.backward()).norm)
     }
+}
+
+/// A batch on a device; on one that may record the step as it is recorded, so that kernels are chosen for what they will compute.
+fn settled(drawn: Drawn, device: &Device) -> Batch {
+    let batch = drawn.on(device);
+    if kernels::on_gpu(device) { batch.settled(kernels::settle) } else { batch }
 }
 
 /// Where a model is, without autodiff.

@@ -8,9 +8,32 @@ use cubecl::prelude::*;
 use super::super::Window;
 use super::empty;
 
+/// What a kernel is compiled for. Grids differ from utterance to utterance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Form {
+    taps: [usize; 2],
+    stride: [usize; 2],
+    before: [usize; 2],
+}
+
+impl From<Window> for Form {
+    fn from(Window { taps, stride, before, .. }: Window) -> Self {
+        Self { taps, stride, before }
+    }
+}
+
 /// A unit for each value of the windows.
 #[cube(launch)]
-fn unfold_windows(x: &Tensor<f32>, y: &mut Tensor<f32>, #[comptime] window: Window, #[comptime] channels: u32) {
+fn unfold_windows(
+    x: &Tensor<f32>,
+    y: &mut Tensor<f32>,
+    rows: u32,
+    columns: u32,
+    count_rows: u32,
+    count_columns: u32,
+    #[comptime] window: Form,
+    #[comptime] channels: u32,
+) {
     let index = ABSOLUTE_POS as u32;
     if ABSOLUTE_POS < y.len() {
         let channel = index % channels;
@@ -19,17 +42,15 @@ fn unfold_windows(x: &Tensor<f32>, y: &mut Tensor<f32>, #[comptime] window: Wind
         let tap = tap / comptime!(window.taps[1] as u32);
         let tap_row = tap % comptime!(window.taps[0] as u32);
         let place = tap / comptime!(window.taps[0] as u32);
-        let column = place % comptime!(window.count[1] as u32);
-        let place = place / comptime!(window.count[1] as u32);
-        let row = place % comptime!(window.count[0] as u32);
-        let sample = place / comptime!(window.count[0] as u32);
+        let column = place % count_columns;
+        let place = place / count_columns;
+        let row = place % count_rows;
+        let sample = place / count_rows;
         // Counted from the first padded row and column, so that nothing is below zero.
         let row = row * comptime!(window.stride[0] as u32) + tap_row;
         let column = column * comptime!(window.stride[1] as u32) + tap_column;
         let top = comptime!(window.before[0] as u32);
         let left = comptime!(window.before[1] as u32);
-        let rows = comptime!(window.grid[0] as u32);
-        let columns = comptime!(window.grid[1] as u32);
         let mut value = 0.0f32;
         if row >= top && row < top + rows && column >= left && column < left + columns {
             let from = ((sample * rows + row - top) * columns + column - left) * channels + channel;
@@ -41,21 +62,26 @@ fn unfold_windows(x: &Tensor<f32>, y: &mut Tensor<f32>, #[comptime] window: Wind
 
 /// A unit for each value of the grid.
 #[cube(launch)]
-fn fold_windows(y: &Tensor<f32>, x: &mut Tensor<f32>, #[comptime] window: Window, #[comptime] channels: u32) {
+fn fold_windows(
+    y: &Tensor<f32>,
+    x: &mut Tensor<f32>,
+    rows: u32,
+    columns: u32,
+    count_rows: u32,
+    count_columns: u32,
+    #[comptime] window: Form,
+    #[comptime] channels: u32,
+) {
     let index = ABSOLUTE_POS as u32;
     if ABSOLUTE_POS < x.len() {
         let channel = index % channels;
         let place = index / channels;
-        let columns = comptime!(window.grid[1] as u32);
-        let rows = comptime!(window.grid[0] as u32);
         let column = place % columns + comptime!(window.before[1] as u32);
         let place = place / columns;
         let row = place % rows + comptime!(window.before[0] as u32);
         let sample = place / rows;
         let down = comptime!(window.stride[0] as u32);
         let across = comptime!(window.stride[1] as u32);
-        let count_rows = comptime!(window.count[0] as u32);
-        let count_columns = comptime!(window.count[1] as u32);
         let taps_rows = comptime!(window.taps[0] as u32);
         let taps_columns = comptime!(window.taps[1] as u32);
         let mut sum = 0.0f32;
@@ -86,7 +112,7 @@ pub(super) const UNITS: u32 = 256;
 /// Enough cubes for a unit each; along one axis a device takes no more than 65 535.
 pub(super) fn cubes(tensor: &CubeTensor) -> CubeCount {
     let count = tensor.shape().num_elements().div_ceil(UNITS as usize);
-    let rows = count.div_ceil(MOST_CUBES);
+    let rows = count.div_ceil(MOST_CUBES).max(1);
     CubeCount::Static(count.div_ceil(rows) as u32, rows as u32, 1)
 }
 
@@ -104,7 +130,11 @@ pub(super) fn unfold(x: CubeTensor, window: Window) -> CubeTensor {
         CubeDim::new_1d(UNITS),
         x.into_tensor_arg(),
         y.clone().into_tensor_arg(),
-        window,
+        window.grid[0] as u32,
+        window.grid[1] as u32,
+        window.count[0] as u32,
+        window.count[1] as u32,
+        window.into(),
         channels as u32,
     );
     y
@@ -122,7 +152,11 @@ pub(super) fn fold(y: CubeTensor, window: Window) -> CubeTensor {
         CubeDim::new_1d(UNITS),
         y.into_tensor_arg(),
         x.clone().into_tensor_arg(),
-        window,
+        window.grid[0] as u32,
+        window.grid[1] as u32,
+        window.count[0] as u32,
+        window.count[1] as u32,
+        window.into(),
         folded[3] as u32,
     );
     x
