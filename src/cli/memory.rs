@@ -6,7 +6,14 @@ use std::panic::{self, AssertUnwindSafe};
 use crate::{Error, Result};
 
 /// What the backend calls it, in an error or, where the tensor that did not fit is looked at, in a panic.
-const SIGNS: [&str; 5] = ["out of memory", "out of device memory", "out-of-memory", "OutOfMemory", "BufferTooBig"];
+const SIGNS: [&str; 6] = [
+    "out of memory",
+    "out of device memory",
+    "out-of-memory",
+    "OutOfMemory",
+    "BufferTooBig",
+    "can't allocate buffer of size",
+];
 
 /// Runs `body`, which trains with batches of `size`.
 ///
@@ -59,6 +66,9 @@ mod tests {
         let said = full(128).unwrap_err().to_string();
         assert!(said.contains("a batch of 128") && said.contains("--batch-size 64"), "{said}");
         assert!(full(1).unwrap_err().to_string().contains("a batch of one"));
+        let read =
+            || panic!("this crate computes in f32: skipped `AddSquares`\ncan't allocate buffer of size: 10485760");
+        assert!(watch::<()>(128, read).unwrap_err().to_string().contains("--batch-size 64"));
         let told = watch::<()>(64, || Err(Error::Device("out of device memory allocating 512 bytes".into())));
         assert!(told.unwrap_err().to_string().contains("--batch-size 32"));
         let other = watch::<()>(64, || Err(Error::Device("no NVIDIA driver".into())));
