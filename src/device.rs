@@ -94,9 +94,7 @@ pub fn open(choice: DeviceChoice, precision: Option<Precision>) -> Result<OpenDe
     let precision = precision.unwrap_or(if cuda { Precision::Tf32 } else { Precision::F32 });
     let unknown = precision == Precision::Bf16 && cuda && !device.supports_dtype(FloatDType::BF16);
     if unknown || precision != Precision::F32 && !cuda {
-        return Err(Error::Device(format!(
-            "--precision {precision}: {name} does not have it; --precision f32 works everywhere"
-        )));
+        return Err(Error::Device(format!("--precision {precision}: not on {name}; --precision f32 works everywhere")));
     }
     let precision = PRECISION.get_or_init(|| precision); // the first call's counts
     Ok(OpenDevice { device, name: if cuda { format!("{name}, {precision}") } else { name } })

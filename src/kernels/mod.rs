@@ -31,7 +31,7 @@ mod winograd;
 pub(crate) use adam::{AdamStep, State as AdamState, adam_step, squared_norm};
 pub(crate) use bank::bank;
 pub(crate) use cube::{
-    adam as adam_in_place, add_row, assign, column_sums, density, distance, divergence, flush, fold, gru as gru_scan,
+    adam as adam_in_place, assign, column_sums, density, distance, divergence, flush, fold, gru as gru_scan,
     lstm as lstm_scan, place, scans, serve as on_gpu, settle, squared_norm_of_all, unfold,
 };
 pub(crate) use dense::dense;
@@ -76,6 +76,14 @@ pub(crate) fn serve(device: &Device) -> bool {
 /// `[.., rows, inner]` and `[.., inner, columns]` to `[.., rows, columns]`, of the same leading dimensions.
 pub(crate) fn product<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> {
     if on_gpu(&lhs.device()) { cube::product(lhs, rhs) } else { lhs.matmul(rhs) }
+}
+
+/// `x` with `row` added to each of its rows.
+///
+/// # Shapes
+/// `[rows, columns]` and `[columns]`
+pub(crate) fn add_row(x: Tensor<2>, row: Tensor<1>) -> Tensor<2> {
+    if on_gpu(&x.device()) { cube::add_row(x, row) } else { x + row.unsqueeze() }
 }
 
 /// Has one of the threads do `work` that the CPU's kernels share, where they compute on this device: each kernel then begins where it

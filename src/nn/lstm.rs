@@ -79,8 +79,7 @@ impl Lstm {
 
     /// The input's part of all gates: `[rows, inputs] -> [rows, 4 * cells]`.
     fn project(&self, x: Tensor<2>) -> Tensor<2> {
-        let (gates, bias) = (kernels::product(x, self.weight_input.val()), self.bias.val());
-        if kernels::on_gpu(&gates.device()) { kernels::add_row(gates, bias) } else { gates + bias.unsqueeze() }
+        kernels::add_row(kernels::product(x, self.weight_input.val()), self.bias.val())
     }
 
     /// From each frame's projected input `[batch, 4 * cells]` to the states `[batch, frames, cells]`.

@@ -148,9 +148,10 @@ impl Adam {
     pub(super) fn update<M: Module>(&mut self, model: M, gradients: ByName, numbers: &Numbers) -> M {
         let clip = match self.config.clipping {
             Clipping::GlobalNorm(bound) => Some(factor(gradients.norm, bound)),
+            // A GPU's kernel takes a factor in any case: one for all parameters.
             Clipping::None | Clipping::TensorNorm(_) => {
                 kernels::on_gpu(&gradients.norm.device()).then(|| Tensor::ones([1], &gradients.norm.device()))
-            } // once for all parameters
+            }
         };
         let gradients = gradients.found;
         model.map(&mut Update { adam: self, path: ModulePath::default(), gradients, clip, numbers })

@@ -86,7 +86,7 @@ impl<B: Products> Backward<B, 2> for Product {
 
 /// The sides of a product that a multiprocessor computes at a time, about.
 const TILE: usize = 64;
-/// Tiles for each of a large GPU's multiprocessors.
+/// Tiles that keep a large GPU busy: two for each of its multiprocessors, about.
 const TILES: usize = 256;
 /// The fewest rows worth a part of their own.
 const LEAST_ROWS: usize = 128;
