@@ -1,7 +1,7 @@
 //! The optimizer's step, in place.
 
-use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
+use burn::backend::{DispatchTensor, Flex};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -49,6 +49,16 @@ pub(crate) struct State {
     pub second: Tensor<1>,
     /// The running mean of the parameter itself, if one is kept.
     pub average: Option<Tensor<1>>,
+}
+
+/// A parameter, of any shape, and what a GPU's step is given with it.
+pub(crate) struct Stepped {
+    pub parameter: DispatchTensor,
+    /// Flattened.
+    pub gradient: Tensor<1>,
+    pub state: State,
+    /// Whether weight decay is for it.
+    pub decays: bool,
 }
 
 /// One step for one parameter: it and what is kept beside it, changed where they lie if nobody else holds them.

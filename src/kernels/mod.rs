@@ -28,7 +28,7 @@ mod tape;
 mod window;
 mod winograd;
 
-pub(crate) use adam::{AdamStep, State as AdamState, adam_step, squared_norm};
+pub(crate) use adam::{AdamStep, State as AdamState, Stepped, adam_step, squared_norm};
 pub(crate) use bank::bank;
 pub(crate) use cube::{
     adam as adam_in_place, assign, column_sums, density, distance, divergence, flush, fold, gru as gru_scan,
@@ -96,9 +96,10 @@ pub(crate) fn on_worker<R: Send>(device: &Device, work: impl FnOnce() -> R + Sen
 /// A build without a GPU's backend.
 #[cfg(not(feature = "cube"))]
 mod cube {
+    use burn::backend::DispatchTensor;
     use burn::tensor::{Device, Int, Tensor};
 
-    use super::{AdamState, Window};
+    use super::{AdamState, Stepped, Window};
 
     const ASKED: &str = "whether there is such a device is asked first";
 
@@ -154,7 +155,7 @@ mod cube {
         unreachable!("{ASKED}")
     }
 
-    pub(crate) fn squared_norm_of_all<'a>(_: impl ExactSizeIterator<Item = &'a Tensor<1>>, _: &Device) -> Tensor<1> {
+    pub(crate) fn squared_norm_of_all<'a>(_: impl Iterator<Item = &'a Tensor<1>>) -> Tensor<1> {
         unreachable!("{ASKED}")
     }
 
@@ -166,14 +167,11 @@ mod cube {
         unreachable!("{ASKED}")
     }
 
-    pub(crate) fn adam<const D: usize>(
-        _: Tensor<D>,
-        _: Tensor<1>,
-        _: AdamState,
-        _clip: Tensor<1>,
+    pub(crate) fn adam(
+        _: Vec<Stepped>,
+        _clips: Vec<Tensor<1>>,
         _numbers: Tensor<1>,
-        _decays: bool,
-    ) -> (Tensor<D>, AdamState) {
+    ) -> Vec<(DispatchTensor, AdamState)> {
         unreachable!("{ASKED}")
     }
 

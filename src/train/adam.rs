@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use burn::backend::DispatchTensor;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
-use crate::kernels::{self, AdamState, AdamStep};
+use crate::kernels::{self, AdamState, AdamStep, Stepped};
 use crate::run::{AdamConfig, Clipping, ModulePath, NamedTensors, parameters, values};
 use crate::{Error, Result};
 
@@ -35,7 +36,7 @@ impl ByName {
         drop(gradients); // the tape's hold on the parameters ends here, so that they can be updated in place
         let device = model.devices().remove(0).inner();
         let norm = match kernels::on_gpu(&device) {
-            true => kernels::squared_norm_of_all(found.values(), &device),
+            true => kernels::squared_norm_of_all(found.values()),
             false => {
                 let norm = found.values().map(squared_norm).reduce(|sum, square| sum + square);
                 norm.expect("a model has parameters")
@@ -146,15 +147,39 @@ impl Adam {
 
     /// Takes the step of these numbers.
     pub(super) fn update<M: Module>(&mut self, model: M, gradients: ByName, numbers: &Numbers) -> M {
+        if kernels::on_gpu(&gradients.norm.device()) {
+            return self.update_in_place(model, gradients, numbers);
+        }
         let clip = match self.config.clipping {
             Clipping::GlobalNorm(bound) => Some(factor(gradients.norm, bound)),
-            // A GPU's kernel takes a factor in any case: one for all parameters.
-            Clipping::None | Clipping::TensorNorm(_) => {
-                kernels::on_gpu(&gradients.norm.device()).then(|| Tensor::ones([1], &gradients.norm.device()))
-            }
+            Clipping::None | Clipping::TensorNorm(_) => None,
         };
         let gradients = gradients.found;
-        model.map(&mut Update { adam: self, path: ModulePath::default(), gradients, clip, numbers })
+        model.map(&mut Update { adam: self, path: ModulePath::default(), gradients, clip, step: numbers.step })
+    }
+
+    /// The same for all parameters at once, in the memory where they are.
+    fn update_in_place<M: Module>(&mut self, model: M, gradients: ByName, numbers: &Numbers) -> M {
+        let ByName { found: gradients, norm } = gradients;
+        let device = norm.device();
+        let mut gather = Gather { adam: self, path: ModulePath::default(), gradients, names: vec![], stepped: vec![] };
+        model.visit(&mut gather);
+        let Gather { names, stepped, .. } = gather;
+        let clips = match self.config.clipping {
+            Clipping::None => vec![Tensor::ones([1], &device)],
+            Clipping::GlobalNorm(bound) => vec![factor(norm, bound)],
+            Clipping::TensorNorm(bound) => {
+                stepped.iter().map(|each| factor(squared_norm(&each.gradient).sqrt(), bound)).collect()
+            }
+        };
+        let mut parameters = BTreeMap::new();
+        for (name, (parameter, state)) in
+            names.into_iter().zip(kernels::adam_in_place(stepped, clips, numbers.on(&device)))
+        {
+            parameters.insert(name.clone(), parameter);
+            self.states.insert(name, state);
+        }
+        model.map(&mut Put { path: ModulePath::default(), parameters })
     }
 
     /// A parameter's state; before its first step the moments are zero, and the average is where it stands.
@@ -254,12 +279,63 @@ impl ModuleMapper for Averaged<'_> {
     }
 }
 
+/// Gathers what a step is given that all parameters take at once.
+struct Gather<'a> {
+    adam: &'a mut Adam,
+    path: ModulePath,
+    gradients: BTreeMap<String, Tensor<1>>,
+    names: Vec<String>,
+    stepped: Vec<Stepped>,
+}
+
+impl ModuleVisitor for Gather<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.path.name();
+        let Some(gradient) = self.gradients.remove(&name) else { return };
+        let parameter = param.val().inner();
+        let (state, decays) = (self.adam.take(&name, &parameter), is_weight(&name));
+        self.stepped.push(Stepped { parameter: parameter.into_dispatch(), gradient, state, decays });
+        self.names.push(name);
+    }
+}
+
+/// Puts parameters where they belong.
+struct Put {
+    path: ModulePath,
+    parameters: BTreeMap<String, DispatchTensor>,
+}
+
+impl ModuleMapper for Put {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.parameters.remove(&self.path.name()) {
+            Some(parameter) => param.map(|_| Tensor::from_inner(Tensor::<D>::from_dispatch(parameter)).require_grad()),
+            None => param,
+        }
+    }
+}
+
 struct Update<'a> {
     adam: &'a mut Adam,
     path: ModulePath,
     gradients: BTreeMap<String, Tensor<1>>,
     clip: Option<Tensor<1>>,
-    numbers: &'a Numbers,
+    step: AdamStep,
 }
 
 impl Update<'_> {
@@ -299,16 +375,13 @@ impl ModuleMapper for Update<'_> {
             Clipping::TensorNorm(bound) => Some(factor(squared_norm(&gradient).sqrt(), bound)),
         };
         let (device, decays) = (gradient.device(), is_weight(&name));
-        let step = AdamStep { keep: if decays { self.numbers.step.keep } else { 1.0 }, ..self.numbers.step };
+        let step = AdamStep { keep: if decays { self.step.keep } else { 1.0 }, ..self.step };
         param.map(|parameter| {
             let parameter = parameter.inner();
             let state = self.adam.take(&name, &parameter);
             let (parameter, state) = if kernels::serve(&device) {
                 let clip = clip.map_or(1.0, |factor| factor.into_scalar::<f32>());
                 kernels::adam_step(parameter, gradient, state, AdamStep { clip, ..step })
-            } else if kernels::on_gpu(&device) {
-                let clip = clip.expect("on a GPU there is always one");
-                kernels::adam_in_place(parameter, gradient, state, clip, self.numbers.on(&device), decays)
             } else {
                 let gradient = clip.map_or(gradient.clone(), |factor| gradient * factor);
                 Self::plainly(parameter, gradient, state, &step)

@@ -219,6 +219,11 @@ impl<M: Module> Session<M> {
     /// Computes a step, or has it computed, kernel by kernel. `numbers` are the model's and the rival's. `None` if it changed nothing,
     /// its numbers not being finite.
     fn launch<T: Task<Model = M>>(&mut self, task: &T, batch: &Batch, numbers: &[Numbers]) -> Option<Shown> {
+        let device = device_of(self.model());
+        // What is put off is fused with what comes after it. A step's kernels are to be those that a recording will launch, which knows
+        // no step before or after it.
+        let apart = || kernels::on_gpu(&device).then(|| kernels::flush(&device));
+        apart();
         let before = self.model.take().expect("only an update takes it");
         let mut model = before.clone(); // handles: training also moves buffers, such as a norm's running means
         let terms = task.loss(&mut model, self.rival.as_ref().map(Rival::model), batch);
@@ -236,6 +241,7 @@ impl<M: Module> Session<M> {
         if let Some((rival, gradients)) = self.rival.as_mut().zip(beside) {
             rival.update(gradients, &numbers[1]);
         }
+        apart();
         Some(shown)
     }
 

@@ -259,10 +259,10 @@ static int assemble(const char *ptx, Kernel *kernel, int *spilled, double *secon
 }
 
 int cuModuleLoadData(void **out, const char *ptx) {
-    if (recording) return refused_while_recording("cuModuleLoadData");
     Kernel *kernel = calloc(1, sizeof *kernel);
     const char *entry = strstr(ptx, ".entry ");
     if (!kernel || !entry || sscanf(entry, ".entry %255[^( \n]", kernel->entry) != 1) return INVALID_PTX;
+    if (recording) return refused_while_recording(kernel->entry);
     int spilled = 0;
     double seconds = 0;
     int status = assemble(ptx, kernel, &spilled, &seconds);

@@ -1,10 +1,12 @@
-//! Kernels that change tensors where they lie, a unit for each value.
+//! Kernels that change tensors where they lie, and one that adds up squares: of many tensors in one launch, where a model has dozens
+//! and most are small.
 
 use burn::backend::TensorMetadata;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::empty;
 use super::window::{UNITS, cubes};
 
 #[cube(launch)]
@@ -15,56 +17,101 @@ fn assign_values(to: &mut Tensor<f32>, from: &Tensor<f32>) {
     }
 }
 
+/// How the cubes of a launch are shared among tensors: the first of each, and at the end how many there are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Share(Vec<u32>);
+
+impl Share {
+    /// A cube for each stretch of so many `values` of a tensor, but not more than so many. A unit goes on to what is left.
+    fn of(sizes: impl Iterator<Item = usize>, values: usize, most: usize) -> Self {
+        let cubes = sizes.map(|size| size.div_ceil(values).clamp(1, most) as u32);
+        let starts = cubes.scan(0, |end, cubes| {
+            *end += cubes;
+            Some(*end)
+        });
+        Self([0].into_iter().chain(starts).collect())
+    }
+
+    fn count(&self) -> u32 {
+        self.0[self.0.len() - 1]
+    }
+}
+
+/// Values of a parameter that are worth a cube of their own.
+const PARAMETER: usize = 4 * UNITS as usize;
+/// The most cubes of a parameter.
+const PARAMETER_CUBES: usize = 1024;
+
+/// `averages` are as many as parameters or none, `clips` as many or one.
 #[cube(launch)]
-fn adam_step(
-    parameter: &mut Tensor<f32>,
-    first: &mut Tensor<f32>,
-    second: &mut Tensor<f32>,
-    gradient: &Tensor<f32>,
-    clip: &Tensor<f32>,
+fn adam_steps(
+    parameters: &mut Sequence<Box<[f32]>>,
+    firsts: &mut Sequence<Box<[f32]>>,
+    seconds: &mut Sequence<Box<[f32]>>,
+    averages: &mut Sequence<Box<[f32]>>,
+    gradients: &Sequence<Box<[f32]>>,
+    clips: &Sequence<Box<[f32]>>,
     numbers: &Tensor<f32>,
-    #[comptime] decays: bool,
+    #[comptime] share: Share,
+    #[comptime] decays: Vec<bool>,
 ) {
-    let index = ABSOLUTE_POS;
-    if index < parameter.len() {
-        let slope = gradient[index] * clip[0];
-        let mean = numbers[0] * first[index] + numbers[2] * slope;
-        let square = numbers[1] * second[index] + numbers[3] * slope * slope;
-        first[index] = mean;
-        second[index] = square;
-        let mut kept = parameter[index];
-        if comptime!(decays) {
-            kept *= numbers[7];
+    #[unroll]
+    for tensor in 0..comptime!(decays.len()) {
+        let first = comptime!(share.0[tensor]);
+        let end = comptime!(share.0[tensor + 1]);
+        if CUBE_POS_X >= first && CUBE_POS_X < end {
+            let clip = &clips[comptime!(if clips.len() == 1 { 0 } else { tensor })];
+            let gradient = &gradients[tensor];
+            let parameter = &mut parameters[tensor];
+            let mean = &mut firsts[tensor];
+            let square = &mut seconds[tensor];
+            let mut index = ((CUBE_POS_X - first) * UNITS + UNIT_POS_X) as usize;
+            while index < gradient.len() {
+                let slope = gradient[index] * clip[0];
+                let new_mean = numbers[0] * mean[index] + numbers[2] * slope;
+                let new_square = numbers[1] * square[index] + numbers[3] * slope * slope;
+                mean[index] = new_mean;
+                square[index] = new_square;
+                let mut new = parameter[index];
+                if comptime!(decays[tensor]) {
+                    new *= numbers[7];
+                }
+                new -= numbers[5] * new_mean / ((new_square / numbers[6]).sqrt() + numbers[4]);
+                parameter[index] = new;
+                if comptime!(averages.len() > 0) {
+                    let average = &mut averages[tensor];
+                    let before = average[index];
+                    average[index] = before + numbers[8] * (new - before);
+                }
+                index += comptime!(((end - first) * UNITS) as usize);
+            }
         }
-        parameter[index] = kept - numbers[5] * mean / ((square / numbers[6]).sqrt() + numbers[4]);
     }
 }
 
-#[cube(launch)]
-fn approach_values(average: &mut Tensor<f32>, parameter: &Tensor<f32>, numbers: &Tensor<f32>) {
-    let index = ABSOLUTE_POS;
-    if index < average.len() {
-        let before = average[index];
-        average[index] = before + numbers[8] * (parameter[index] - before);
-    }
-}
+/// Values whose squares are worth a cube of their own.
+const SQUARES: usize = 4096;
+/// The most cubes that add up the squares of one tensor.
+const SQUARES_CUBES: usize = 64;
 
-/// Parts in which the squares of one tensor are added up.
-pub(super) const PARTS: usize = 64;
-/// Values that are worth a cube of their own.
-const WORTH: usize = 4096;
-
-/// Each cube adds up the squares of every so manieth value, and leaves the sum at its place.
+/// Each cube adds up the squares of every so manieth value of its tensor, and leaves the sum at its place.
 #[cube(launch)]
-fn add_squares(parts: &mut Tensor<f32>, values: &Tensor<f32>, first: u32, cubes: u32) {
+fn add_squares(values: &Sequence<Box<[f32]>>, parts: &mut Tensor<f32>, before: u32, #[comptime] share: Share) {
     let mut sums = Shared::<[f32]>::new_slice(comptime!(UNITS as usize));
     let unit = UNIT_POS_X as usize;
-    let step = comptime!(UNITS as usize) * cubes as usize;
-    let mut index = CUBE_POS_X as usize * comptime!(UNITS as usize) + unit;
     let mut sum = 0.0f32;
-    while index < values.len() {
-        sum += values[index] * values[index];
-        index += step;
+    #[unroll]
+    for tensor in 0..comptime!(share.0.len() - 1) {
+        let first = comptime!(share.0[tensor]);
+        let end = comptime!(share.0[tensor + 1]);
+        if CUBE_POS_X >= first && CUBE_POS_X < end {
+            let values = &values[tensor];
+            let mut index = ((CUBE_POS_X - first) * UNITS + UNIT_POS_X) as usize;
+            while index < values.len() {
+                sum += values[index] * values[index];
+                index += comptime!(((end - first) * UNITS) as usize);
+            }
+        }
     }
     sums[unit] = sum;
     sync_cube();
@@ -77,23 +124,57 @@ fn add_squares(parts: &mut Tensor<f32>, values: &Tensor<f32>, first: u32, cubes:
         sync_cube();
     }
     if unit == 0 {
-        parts[first as usize + CUBE_POS_X as usize] = sums[0];
+        parts[(before + CUBE_POS_X) as usize] = sums[0];
     }
 }
 
+/// As a kernel that takes several tensors is given them.
+fn sequence(tensors: &[CubeTensor]) -> SequenceArg<Box<[f32]>> {
+    tensors.iter().map(|tensor| tensor.clone().into_buffer_arg()).collect()
+}
+
+fn sizes(tensors: &[CubeTensor]) -> impl Iterator<Item = usize> {
+    tensors.iter().map(|tensor| tensor.shape().num_elements())
+}
+
+/// The most tensors that a kernel is given: addresses and lengths fit into the 4 KiB of parameters that CUDA passes.
+const TENSORS: usize = 200;
+
+/// How many parameters a launch takes, each of which comes as so many tensors, beside a few others.
+fn at_once(tensors_each: usize, like: &CubeTensor) -> usize {
+    let most = (like.client.properties().hardware.max_bindings as usize).min(TENSORS);
+    (most.saturating_sub(4) / tensors_each).max(1)
+}
+
+/// How the cubes add up squares of tensors of these sizes.
+fn squares_share(sizes: impl Iterator<Item = usize>) -> Share {
+    Share::of(sizes, SQUARES, SQUARES_CUBES)
+}
+
+/// How many sums [`squares`] gives of tensors of these sizes.
+pub(super) fn parts(sizes: impl Iterator<Item = usize>) -> usize {
+    squares_share(sizes).count() as usize
+}
+
 /// See [`super::update::Update::squares`].
-pub(super) fn squares(parts: CubeTensor, values: CubeTensor, place: usize) -> CubeTensor {
-    let [parts, values] = [parts, values].map(into_contiguous);
-    let cubes = values.shape().num_elements().div_ceil(WORTH).clamp(1, PARTS) as u32;
-    add_squares::launch(
-        &parts.client,
-        CubeCount::Static(cubes, 1, 1),
-        CubeDim::new_1d(UNITS),
-        parts.clone().into_tensor_arg(),
-        values.into_tensor_arg(),
-        (place * PARTS) as u32,
-        cubes,
-    );
+pub(super) fn squares(values: Vec<CubeTensor>) -> CubeTensor {
+    let values: Vec<_> = values.into_iter().map(into_contiguous).collect();
+    let parts = empty(&values[0], &[parts(sizes(&values))]);
+    let mut done = 0;
+    for values in values.chunks(at_once(1, &parts)) {
+        let share = squares_share(sizes(values));
+        let count = share.count();
+        add_squares::launch(
+            &parts.client,
+            CubeCount::Static(count, 1, 1),
+            CubeDim::new_1d(UNITS),
+            sequence(values),
+            parts.clone().into_tensor_arg(),
+            done,
+            share,
+        );
+        done += count;
+    }
     parts
 }
 
@@ -113,37 +194,38 @@ pub(super) fn assign(to: CubeTensor, from: CubeTensor) -> CubeTensor {
 
 /// See [`super::update::Update::adam`].
 pub(super) fn adam(
-    changed: [CubeTensor; 3],
-    read: [CubeTensor; 3],
-    decays: bool,
-) -> (CubeTensor, CubeTensor, CubeTensor) {
-    let [parameter, first, second] = changed.map(into_contiguous);
-    let [gradient, clip, numbers] = read.map(into_contiguous);
-    adam_step::launch(
-        &parameter.client,
-        cubes(&parameter),
-        CubeDim::new_1d(UNITS),
-        parameter.clone().into_tensor_arg(),
-        first.clone().into_tensor_arg(),
-        second.clone().into_tensor_arg(),
-        gradient.into_tensor_arg(),
-        clip.into_tensor_arg(),
-        numbers.into_tensor_arg(),
-        decays,
-    );
-    (parameter, first, second)
-}
-
-/// See [`super::update::Update::approach`].
-pub(super) fn approach(tensors: [CubeTensor; 3]) -> CubeTensor {
-    let [average, parameter, numbers] = tensors.map(into_contiguous);
-    approach_values::launch(
-        &average.client,
-        cubes(&average),
-        CubeDim::new_1d(UNITS),
-        average.clone().into_tensor_arg(),
-        parameter.into_tensor_arg(),
-        numbers.into_tensor_arg(),
-    );
-    average
+    changed: [Vec<CubeTensor>; 4],
+    read: [Vec<CubeTensor>; 2],
+    numbers: CubeTensor,
+    decays: Vec<bool>,
+) -> [Vec<CubeTensor>; 4] {
+    let contiguous = |tensors: Vec<CubeTensor>| tensors.into_iter().map(into_contiguous).collect::<Vec<_>>();
+    let (changed, [gradients, clips], numbers) =
+        (changed.map(contiguous), read.map(contiguous), into_contiguous(numbers));
+    let each = 4 + usize::from(!changed[3].is_empty()) + usize::from(clips.len() > 1);
+    let at_once = at_once(each, &numbers);
+    for (group, decays) in decays.chunks(at_once).enumerate() {
+        let of = |tensors: &[CubeTensor]| {
+            sequence(match tensors.len() {
+                0 | 1 => tensors,
+                _ => &tensors[group * at_once..][..decays.len()],
+            })
+        };
+        let share = Share::of(sizes(&gradients[group * at_once..][..decays.len()]), PARAMETER, PARAMETER_CUBES);
+        adam_steps::launch(
+            &numbers.client,
+            CubeCount::Static(share.count(), 1, 1),
+            CubeDim::new_1d(UNITS),
+            of(&changed[0]),
+            of(&changed[1]),
+            of(&changed[2]),
+            of(&changed[3]),
+            of(&gradients),
+            of(&clips),
+            numbers.clone().into_tensor_arg(),
+            share,
+            decays.to_vec(),
+        );
+    }
+    changed
 }

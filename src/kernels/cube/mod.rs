@@ -14,6 +14,7 @@ mod grids;
 mod gru;
 mod in_place;
 mod lstm;
+mod many;
 mod normal;
 mod ops;
 mod plan;

@@ -5,13 +5,14 @@
 //! nothing of it, may put off reading them until after: see [`flush`].
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::backend::{Backend, Dispatch, DispatchTensor, backend_extension};
 use burn::tensor::{Device, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 
-use super::super::AdamState;
+use super::super::{AdamState, Stepped};
 use super::in_place;
+use super::many::Many;
 
 /// Changes in place.
 #[backend_extension(Cube: cfg(feature = "cube"), Fusion: cfg(feature = "cube"))]
@@ -25,32 +26,38 @@ pub trait Update: Backend {
     #[fusion(meta = |to, _from| to.clone())]
     fn assign(to: FloatTensor<Self>, from: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// Parameter and moments after a step of Adam with this gradient, multiplied by `clip` `[1]`, and these `numbers`, as
-    /// [`AdamStep::values`](super::super::AdamStep::values) has them.
-    #[fusion(meta = |parameter, first, second, _gradient, _clip, _numbers, _decays| {
-        (parameter.clone(), first.clone(), second.clone())
+    /// Parameters, both moments and averages, which may be none, after a step of Adam with these gradients, multiplied by `clips`
+    /// `[1]` each, one for all or one for each, and these `numbers`, as [`AdamStep::values`](super::super::AdamStep::values) has them.
+    #[fusion(meta = |parameters, firsts, seconds, averages, _gradients, _clips, _numbers, _decays| {
+        (parameters.clone(), firsts.clone(), seconds.clone(), averages.clone())
     })]
     fn adam(
-        parameter: FloatTensor<Self>,
-        first: FloatTensor<Self>,
-        second: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        clip: FloatTensor<Self>,
+        #[extension_type] parameters: Many<Self>,
+        #[extension_type] firsts: Many<Self>,
+        #[extension_type] seconds: Many<Self>,
+        #[extension_type] averages: Many<Self>,
+        #[extension_type] gradients: Many<Self>,
+        #[extension_type] clips: Many<Self>,
         numbers: FloatTensor<Self>,
-        decays: bool,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+        decays: Vec<bool>,
+    ) -> (Many<Self>, Many<Self>, Many<Self>, Many<Self>);
 
-    /// `parts`, zero before, with sums of the squares of `values` in the stretch of this number.
-    #[fusion(meta = |parts, _values, _place| parts.clone())]
-    fn squares(parts: FloatTensor<Self>, values: FloatTensor<Self>, place: usize) -> FloatTensor<Self>;
+    /// Sums of the squares of parts of all these together.
+    #[fusion(meta = meta::squares)]
+    fn squares(#[extension_type] values: Many<Self>) -> FloatTensor<Self>;
+}
 
-    /// `average` moved towards `parameter` by the share that is among `numbers`.
-    #[fusion(meta = |average, _parameter, _numbers| average.clone())]
-    fn approach(
-        average: FloatTensor<Self>,
-        parameter: FloatTensor<Self>,
-        numbers: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
+/// The shapes that come out, for fusion, which runs later.
+mod meta {
+    use burn::backend::fusion::custom::TensorSpec;
+
+    use super::in_place::parts;
+
+    #[allow(clippy::ptr_arg)] // as the macro has it
+    pub fn squares(values: &Vec<TensorSpec>) -> TensorSpec {
+        let sizes = values.iter().map(|spec| spec.shape.num_elements());
+        TensorSpec::new(vec![parts(sizes)].into(), values[0].dtype)
+    }
 }
 
 impl Update for CubeBackend {
@@ -63,27 +70,22 @@ impl Update for CubeBackend {
     }
 
     fn adam(
-        parameter: FloatTensor<Self>,
-        first: FloatTensor<Self>,
-        second: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        clip: FloatTensor<Self>,
+        parameters: Many<Self>,
+        firsts: Many<Self>,
+        seconds: Many<Self>,
+        averages: Many<Self>,
+        gradients: Many<Self>,
+        clips: Many<Self>,
         numbers: FloatTensor<Self>,
-        decays: bool,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        in_place::adam([parameter, first, second], [gradient, clip, numbers], decays)
+        decays: Vec<bool>,
+    ) -> (Many<Self>, Many<Self>, Many<Self>, Many<Self>) {
+        let changed = [parameters, firsts, seconds, averages].map(|many| many.0);
+        let changed = in_place::adam(changed, [gradients.0, clips.0], numbers, decays);
+        changed.map(Many).into()
     }
 
-    fn squares(parts: FloatTensor<Self>, values: FloatTensor<Self>, place: usize) -> FloatTensor<Self> {
-        in_place::squares(parts, values, place)
-    }
-
-    fn approach(
-        average: FloatTensor<Self>,
-        parameter: FloatTensor<Self>,
-        numbers: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
-        in_place::approach([average, parameter, numbers])
+    fn squares(values: Many<Self>) -> FloatTensor<Self> {
+        in_place::squares(values.0)
     }
 }
 
@@ -100,36 +102,38 @@ pub(crate) fn assign<const D: usize>(to: Tensor<D>, from: Tensor<D>) -> Tensor<D
     Tensor::from_dispatch(Dispatch::assign(to.into_dispatch(), from.into_dispatch()))
 }
 
-/// One step of Adam for one parameter and what is kept beside it, in their own memory; `clip` and `numbers` are on the device, so that
-/// a captured step can be given new ones.
-pub(crate) fn adam<const D: usize>(
-    parameter: Tensor<D>,
-    gradient: Tensor<1>,
-    state: AdamState,
-    clip: Tensor<1>,
+/// One step of Adam for parameters and what is kept beside them, in their own memory; `clips`, one or as many as parameters, and
+/// `numbers` are on the device, so that a captured step can be given new ones.
+pub(crate) fn adam(
+    stepped: Vec<Stepped>,
+    clips: Vec<Tensor<1>>,
     numbers: Tensor<1>,
-    decays: bool,
-) -> (Tensor<D>, AdamState) {
-    let AdamState { first, second, average } = state;
-    let [first, second, gradient, clip] = [first, second, gradient, clip].map(Tensor::into_dispatch);
+) -> Vec<(DispatchTensor, AdamState)> {
+    let decays = stepped.iter().map(|each| each.decays).collect();
+    let many = |tensors: &mut dyn Iterator<Item = Tensor<1>>| Many(tensors.map(Tensor::into_dispatch).collect());
+    let firsts = many(&mut stepped.iter().map(|each| each.state.first.clone()));
+    let seconds = many(&mut stepped.iter().map(|each| each.state.second.clone()));
+    let averages = many(&mut stepped.iter().filter_map(|each| each.state.average.clone()));
+    let gradients = many(&mut stepped.iter().map(|each| each.gradient.clone()));
+    let clips = many(&mut clips.into_iter());
+    let parameters = Many(stepped.into_iter().map(|each| each.parameter).collect());
     let numbers = numbers.into_dispatch();
-    let parameter = parameter.into_dispatch();
-    let (parameter, first, second) = Dispatch::adam(parameter, first, second, gradient, clip, numbers.clone(), decays);
-    let average = average
-        .map(|average| Tensor::from_dispatch(Dispatch::approach(average.into_dispatch(), parameter.clone(), numbers)));
-    let [first, second] = [first, second].map(Tensor::from_dispatch);
-    (Tensor::from_dispatch(parameter), AdamState { first, second, average })
+    let (parameters, firsts, seconds, averages) =
+        Dispatch::adam(parameters, firsts, seconds, averages, gradients, clips, numbers, decays);
+    let mut averages = averages.0.into_iter();
+    let moments = firsts.0.into_iter().zip(seconds.0);
+    let state = |(first, second)| AdamState {
+        first: Tensor::from_dispatch(first),
+        second: Tensor::from_dispatch(second),
+        average: averages.next().map(Tensor::from_dispatch),
+    };
+    parameters.0.into_iter().zip(moments.map(state)).collect()
 }
 
 /// The squared norm of all of these together, `[1]`.
-pub(crate) fn squared_norm_of_all<'a>(
-    tensors: impl ExactSizeIterator<Item = &'a Tensor<1>>,
-    device: &Device,
-) -> Tensor<1> {
-    let parts: Tensor<1> = Tensor::zeros([tensors.len() * in_place::PARTS], device);
-    let add =
-        |parts, (place, tensor): (usize, &Tensor<1>)| Dispatch::squares(parts, tensor.clone().into_dispatch(), place);
-    Tensor::<1>::from_dispatch(tensors.enumerate().fold(parts.into_dispatch(), add)).sum()
+pub(crate) fn squared_norm_of_all<'a>(tensors: impl Iterator<Item = &'a Tensor<1>>) -> Tensor<1> {
+    let values = Many(tensors.map(|tensor| tensor.clone().into_dispatch()).collect());
+    Tensor::<1>::from_dispatch(Dispatch::squares(values)).sum()
 }
 
 /// Has everything that was asked for so far sent to the device, so that nothing reads after a change what it was to read before.
