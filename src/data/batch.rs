@@ -47,19 +47,14 @@ impl Drawn {
 }
 
 impl Batch {
-    /// It where another batch can be put.
-    pub(crate) fn settled(mut self, settle: impl Fn(Tensor<3>) -> Tensor<3>) -> Self {
-        self.arrays = self.arrays.into_iter().map(&settle).collect();
-        self.lengths.change_mask(settle);
-        self
+    /// All that differs from batch to batch of a form.
+    pub(crate) fn each_mut(&mut self) -> impl Iterator<Item = &mut Tensor<3>> {
+        self.arrays.iter_mut().chain(self.lengths.mask_mut())
     }
 
-    /// Puts another batch of this form where this one lies; `assign` puts a tensor in the place of the first.
-    pub(crate) fn assign(&mut self, other: Self, assign: impl Fn(Tensor<3>, Tensor<3>) -> Tensor<3>) {
-        let pairs = self.arrays.drain(..).zip(other.arrays);
-        self.arrays = pairs.map(|(to, from)| assign(to, from)).collect();
-        if let Some(mask) = other.lengths.mask() {
-            self.lengths.change_mask(|to| assign(to, mask.clone()));
-        }
+    /// What `change` makes of each.
+    pub(crate) fn map(mut self, change: impl Fn(Tensor<3>) -> Tensor<3>) -> Self {
+        self.each_mut().for_each(|array| *array = change(array.clone()));
+        self
     }
 }

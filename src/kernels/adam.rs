@@ -52,6 +52,7 @@ pub(crate) struct State {
 }
 
 /// A parameter, of any shape, and what a GPU's step is given with it.
+#[cfg_attr(not(feature = "cube"), allow(dead_code))] // a build without GPUs makes none
 pub(crate) struct Stepped {
     pub parameter: DispatchTensor,
     /// Flattened.

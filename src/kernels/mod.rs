@@ -31,8 +31,8 @@ mod winograd;
 pub(crate) use adam::{AdamStep, State as AdamState, Stepped, adam_step, squared_norm};
 pub(crate) use bank::bank;
 pub(crate) use cube::{
-    adam as adam_in_place, assign, column_sums, density, distance, divergence, flush, fold, gru as gru_scan,
-    lstm as lstm_scan, place, scans, serve as on_gpu, settle, squared_norm_of_all, unfold,
+    FILTERS_TOGETHER, adam as adam_in_place, assign, batch_norm as batch_norm_on_gpu, distance, divergence, filters,
+    flush, fold, gru as gru_scan, lstm as lstm_scan, nll, scans, serve as on_gpu, settle, squared_norm_of_all, unfold,
 };
 pub(crate) use dense::dense;
 pub(crate) use grid::{Grid, convolve, deconvolve};
@@ -81,8 +81,8 @@ pub(crate) fn product<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<
 /// `x` with `row` added to each of its rows.
 ///
 /// # Shapes
-/// `[rows, columns]` and `[columns]`
-pub(crate) fn add_row(x: Tensor<2>, row: Tensor<1>) -> Tensor<2> {
+/// `[.., columns]` and `[columns]`
+pub(crate) fn add_row<const D: usize>(x: Tensor<D>, row: Tensor<1>) -> Tensor<D> {
     if on_gpu(&x.device()) { cube::add_row(x, row) } else { x + row.unsqueeze() }
 }
 
@@ -100,6 +100,7 @@ mod cube {
     use burn::tensor::{Device, Int, Tensor};
 
     use super::{AdamState, Stepped, Window};
+    use crate::nn::After;
 
     const ASKED: &str = "whether there is such a device is asked first";
 
@@ -131,23 +132,21 @@ mod cube {
         unreachable!("{ASKED}")
     }
 
-    pub(crate) fn add_row(_: Tensor<2>, _: Tensor<1>) -> Tensor<2> {
+    pub(crate) fn add_row<const D: usize>(_: Tensor<D>, _: Tensor<1>) -> Tensor<D> {
         unreachable!("{ASKED}")
     }
 
-    pub(crate) fn column_sums(_: Tensor<3>) -> Tensor<3> {
+    pub(crate) const FILTERS_TOGETHER: usize = 1;
+
+    pub(crate) fn filters(_: Vec<Tensor<2>>, _narrowest: usize) -> Tensor<2> {
         unreachable!("{ASKED}")
     }
 
-    pub(crate) fn place(_: Tensor<2>, _: Tensor<2>, _: [usize; 2]) -> Tensor<2> {
+    pub(crate) fn distance(_: Tensor<3>, _: Tensor<3>, _weights: Tensor<1>, _mask: Option<&Tensor<3>>) -> Tensor<1> {
         unreachable!("{ASKED}")
     }
 
-    pub(crate) fn distance<const D: usize>(_: Tensor<D>, _: Tensor<D>, _weights: Tensor<1>) -> Tensor<D> {
-        unreachable!("{ASKED}")
-    }
-
-    pub(crate) fn density<const D: usize>(_: Tensor<D>, _: Tensor<D>, _: Tensor<D>, _floor: f64) -> Tensor<D> {
+    pub(crate) fn nll<const D: usize>(_: Tensor<D>, _outputs: Vec<DispatchTensor>, _floor: f64) -> Tensor<1> {
         unreachable!("{ASKED}")
     }
 
@@ -163,7 +162,7 @@ mod cube {
         unreachable!("{ASKED}")
     }
 
-    pub(crate) fn assign<const D: usize>(_: Tensor<D>, _: Tensor<D>) -> Tensor<D> {
+    pub(crate) fn assign(_: Vec<DispatchTensor>, _: Vec<DispatchTensor>) -> Vec<DispatchTensor> {
         unreachable!("{ASKED}")
     }
 
@@ -172,6 +171,16 @@ mod cube {
         _clips: Vec<Tensor<1>>,
         _numbers: Tensor<1>,
     ) -> Vec<(DispatchTensor, AdamState)> {
+        unreachable!("{ASKED}")
+    }
+
+    pub(crate) fn batch_norm(
+        _: Tensor<3>,
+        _: [Tensor<1>; 2],
+        _epsilon: f64,
+        _mask: Option<&Tensor<3>>,
+        _: After,
+    ) -> (Tensor<3>, [Tensor<1>; 2]) {
         unreachable!("{ASKED}")
     }
 

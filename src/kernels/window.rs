@@ -16,6 +16,8 @@ pub struct Window {
     pub before: [usize; 2],
     /// Windows along rows and columns.
     pub count: [usize; 2],
+    /// Whether the taps along columns are kept from the last to the first.
+    pub mirrored: bool,
 }
 
 #[cfg(feature = "cube")]

@@ -100,7 +100,7 @@ impl Cbhg {
     /// # Shapes
     /// As [`forward`](Self::forward).
     pub fn forward_train(&mut self, x: Tensor<3>, lengths: &Lengths) -> Tensor<3> {
-        let (mut statistics, lengths) = (Vec::new(), &lengths.counted());
+        let mut statistics = Vec::new();
         let y = self.layers(x, lengths, |norm, x, after| norm.forward_train(x, lengths, after, &mut statistics));
         self.absorb(statistics);
         y

@@ -139,8 +139,9 @@ impl ConvVae {
             kernels::unpack(h, batch)
         } else if kernels::on_gpu(&h.device()) {
             let h = h.reshape([batch, flat / (rows * columns), rows, columns]).permute([0, 2, 3, 1]);
-            let h = layers().fold(h, |h, (layer, slope)| layer.product(h, slope));
-            h.permute([3, 0, 1, 2])
+            let h = layers().fold(h, |h, (layer, slope)| layer.product(h, slope)); // [batch, frames, mels, 2]
+            let [batch, frames, mels, _] = h.dims();
+            return Gaussian::from_raw_pairs(h.reshape([-1, 2]), [batch, frames, mels], BIN_FLOOR);
         } else {
             let h = h.reshape([batch, flat / (rows * columns), rows, columns]);
             let h = layers().fold(h, |h, (layer, slope)| match slope {
@@ -263,5 +264,5 @@ impl Deconv {
 /// `count` windows on a grid that is padded by one everywhere.
 fn window(count: [usize; 2], taps: [usize; 2], stride: [usize; 2]) -> kernels::Window {
     let grid = [count[0] * stride[0], count[1] * stride[1]];
-    kernels::Window { grid, taps, stride, before: [1, 1], count }
+    kernels::Window { grid, taps, stride, before: [1, 1], count, mirrored: false }
 }

@@ -16,10 +16,18 @@ const MOST_LOG: f64 = 20.0;
 /// A normal distribution of independent values.
 #[derive(Clone, Debug)]
 pub struct Gaussian<const D: usize> {
-    /// The mean of each value.
-    pub mean: Tensor<D>,
-    spread: Tensor<D>,
+    outputs: Outputs<D>,
     link: Link,
+}
+
+/// What says mean and standard deviation of each value.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // a few in a step
+enum Outputs<const D: usize> {
+    /// Each in a tensor of its own.
+    Apart { mean: Tensor<D>, spread: Tensor<D> },
+    /// Beside each other, `[values, 2]`, of values in this shape.
+    Pairs(Tensor<2>, [usize; D]),
 }
 
 /// How `spread` stands for the standard deviation.
@@ -36,32 +44,52 @@ enum Link {
 impl<const D: usize> Gaussian<D> {
     /// Of this mean and standard deviation, of the same shape.
     pub fn new(mean: Tensor<D>, scale: Tensor<D>) -> Self {
-        Self { mean, spread: scale, link: Link::Identity }
+        Self { outputs: Outputs::Apart { mean, spread: scale }, link: Link::Identity }
     }
 
     /// From a network's two outputs: the standard deviation is `floor + softplus(raw)`, never below `floor`.
     pub fn from_raw(mean: Tensor<D>, raw: Tensor<D>, floor: f64) -> Self {
-        Self { mean, spread: raw, link: Link::Softplus { floor } }
+        Self { outputs: Outputs::Apart { mean, spread: raw }, link: Link::Softplus { floor } }
+    }
+
+    /// As [`from_raw`](Self::from_raw), of both outputs beside each other, `[values, 2]`, for values of this shape.
+    pub fn from_raw_pairs(pairs: Tensor<2>, shape: [usize; D], floor: f64) -> Self {
+        Self { outputs: Outputs::Pairs(pairs, shape), link: Link::Softplus { floor } }
     }
 
     /// From a network's two outputs: the standard deviation is `exp(raw)`, with `raw` held between -20 and 20, far beyond
     /// what training reaches, so that one wild step cannot make the loss infinite. Nothing else bounds it below.
     pub fn from_log(mean: Tensor<D>, raw: Tensor<D>) -> Self {
-        Self { mean, spread: raw, link: Link::Exp }
+        Self { outputs: Outputs::Apart { mean, spread: raw }, link: Link::Exp }
+    }
+
+    /// The mean of each value.
+    pub fn mean(&self) -> Tensor<D> {
+        match &self.outputs {
+            Outputs::Apart { mean, .. } => mean.clone(),
+            Outputs::Pairs(pairs, shape) => pairs.clone().narrow(1, 0, 1).reshape(*shape),
+        }
+    }
+
+    fn spread(&self) -> Tensor<D> {
+        match &self.outputs {
+            Outputs::Apart { spread, .. } => spread.clone(),
+            Outputs::Pairs(pairs, shape) => pairs.clone().narrow(1, 1, 1).reshape(*shape),
+        }
     }
 
     /// The standard deviation of each value.
     pub fn scale(&self) -> Tensor<D> {
         match self.link {
-            Link::Identity => self.spread.clone(),
-            Link::Softplus { floor } => softplus(self.spread.clone()).add_scalar(floor),
-            Link::Exp => self.spread.clone().clamp(-MOST_LOG, MOST_LOG).exp(),
+            Link::Identity => self.spread(),
+            Link::Softplus { floor } => softplus(self.spread()).add_scalar(floor),
+            Link::Exp => self.spread().clamp(-MOST_LOG, MOST_LOG).exp(),
         }
     }
 
     /// `mean + scale * noise`, differentiable in both (Kingma & Welling 2014, section 2.4). `noise` is standard normal.
     pub fn sample(&self, noise: Tensor<D>) -> Tensor<D> {
-        self.mean.clone() + self.scale() * noise
+        self.mean() + self.scale() * noise
     }
 
     /// Negative log-density of all of `x` together, in nats, including the constant `ln(2 pi) / 2` of each value; `[1]`.
@@ -72,30 +100,33 @@ impl<const D: usize> Gaussian<D> {
         if let Link::Softplus { floor } = self.link
             && kernels::serve(&x.device())
         {
-            return kernels::gaussian_nll(x, self.mean.clone(), self.spread.clone(), floor);
+            return kernels::gaussian_nll(x, self.mean(), self.spread(), floor);
         }
         let half_ln_two_pi = 0.5 * (2.0 * std::f64::consts::PI).ln();
         if let Link::Softplus { floor } = self.link
             && kernels::on_gpu(&x.device())
         {
             let count = x.shape().num_elements() as f64;
-            let sum = kernels::density(x, self.mean.clone(), self.spread.clone(), floor).sum();
-            return sum.add_scalar(count * half_ln_two_pi);
+            let outputs = match self.outputs.clone() {
+                Outputs::Apart { mean, spread } => vec![mean.into_dispatch(), spread.into_dispatch()],
+                Outputs::Pairs(pairs, _) => vec![pairs.into_dispatch()],
+            };
+            return kernels::nll(x, outputs, floor).add_scalar(count * half_ln_two_pi);
         }
         let scale = self.scale();
-        let z = (x - self.mean.clone()) / scale.clone();
+        let z = (x - self.mean()) / scale.clone();
         (z.square().mul_scalar(0.5) + scale.log().add_scalar(half_ln_two_pi)).sum()
     }
 
     /// Kullback-Leibler divergence from the standard normal for each value, in nats (Kingma & Welling 2014, appendix B).
     pub fn kl_from_standard(&self) -> Tensor<D> {
         if let Link::Softplus { floor } = self.link
-            && kernels::on_gpu(&self.mean.device())
+            && kernels::on_gpu(&self.mean().device())
         {
-            return kernels::divergence(self.mean.clone(), self.spread.clone(), floor);
+            return kernels::divergence(self.mean(), self.spread(), floor);
         }
         let variance = self.scale().square();
-        (self.mean.clone().square() + variance.clone() - variance.log()).sub_scalar(1.0).mul_scalar(0.5)
+        (self.mean().square() + variance.clone() - variance.log()).sub_scalar(1.0).mul_scalar(0.5)
     }
 
     /// Log-density of each value of `z` minus its log-density under the standard normal, in nats. Same shape as `z`.
@@ -104,7 +135,7 @@ impl<const D: usize> Gaussian<D> {
     /// divergence from single samples (Kingma & Welling 2014, section 2.3, estimator A).
     pub fn log_ratio_to_standard(&self, z: Tensor<D>) -> Tensor<D> {
         let scale = self.scale();
-        let own = (z.clone() - self.mean.clone()) / scale.clone();
+        let own = (z.clone() - self.mean()) / scale.clone();
         (z.square() - own.square()).mul_scalar(0.5) - scale.log()
     }
 }

@@ -31,12 +31,11 @@ impl TimeConv {
         let [batch, frames, inputs] = x.dims();
         let outputs = self.weight.dims()[1] / self.width;
         if kernels::on_gpu(&x.device()) {
-            // The taps in the order of the places to which a frame is added.
-            let weight = self.weight.val().reshape([inputs, self.width, outputs]).flip([1]);
-            let weight = weight.reshape([inputs, self.width * outputs]);
-            let taps = kernels::product(x.reshape([batch * frames, inputs]), weight); // [batch * frames, width * outputs]
+            let taps = kernels::product(x.reshape([batch * frames, inputs]), self.weight.val()); // [batch * frames, width * outputs]
             let (_, right) = padding(self.width);
-            return kernels::fold(taps, window(frames, self.width, right)).reshape([batch, frames, outputs]);
+            // A frame is added to the last place that sees it through the first tap.
+            let window = kernels::Window { mirrored: true, ..window(frames, self.width, right) };
+            return kernels::fold(taps, window).reshape([batch, frames, outputs]);
         }
         // Multiply first, then shift and add: the shifts move `outputs` channels, fewer than `inputs` where it matters.
         let taps = x.reshape([batch * frames, inputs]).matmul(self.weight.val()); // [batch * frames, width * outputs]
@@ -71,7 +70,7 @@ impl ConvBank {
         let [batch, frames, inputs] = x.dims();
         if kernels::on_gpu(&x.device()) {
             let x = x.unsqueeze_dim(1); // [batch, 1, frames, inputs]
-            let starts = (0..self.weights.len()).step_by(TOGETHER);
+            let starts = (0..self.weights.len()).step_by(kernels::FILTERS_TOGETHER);
             let outputs = Tensor::cat(starts.map(|first| self.group(first, x.clone())).collect(), 1);
             let channels = outputs.dims()[1];
             return outputs.reshape([batch, frames, channels]);
@@ -91,30 +90,23 @@ impl ConvBank {
     }
 }
 
-/// Widths of a bank that are one product on a GPU: few products that are large, of which zeros are a seventh.
-const TOGETHER: usize = 4;
-
 impl ConvBank {
-    /// Some widths, from this one on, as one product, for a GPU: each filter among zeros within the widest.
+    /// Some widths, from this one on, as one product, for a GPU: few products that are large, of which zeros are a seventh.
     ///
     /// # Shapes
     /// `[batch, 1, frames, inputs] -> [batch * frames, widths * outputs]`
     fn group(&self, first: usize, x: Tensor<4>) -> Tensor<2> {
-        let weights = &self.weights[first..self.weights.len().min(first + TOGETHER)];
-        let ([_, _, frames, inputs], outputs, widest) = (x.dims(), weights[0].dims()[1], first + weights.len());
-        let (left, _) = padding(widest);
-        let zeros = Tensor::zeros([widest * inputs, weights.len() * outputs], &x.device());
-        let weight = weights.iter().enumerate().fold(zeros, |all: Tensor<2>, (index, weight)| {
-            let top = (left - padding(first + index + 1).0) * inputs;
-            kernels::place(all, weight.val(), [top, index * outputs])
-        });
-        kernels::product(kernels::unfold(x, window(frames, widest, left)), weight)
+        let [_, _, frames, _] = x.dims();
+        let widest = self.weights.len().min(first + kernels::FILTERS_TOGETHER);
+        let weight = kernels::filters(self.weights[first..widest].iter().map(Param::val).collect(), first + 1);
+        kernels::product(kernels::unfold(x, window(frames, widest, padding(widest).0)), weight)
     }
 }
 
 /// One window around each of `frames` frames, with `before` zeros before the first.
 fn window(frames: usize, width: usize, before: usize) -> kernels::Window {
-    kernels::Window { grid: [1, frames], taps: [1, width], stride: [1, 1], before: [0, before], count: [1, frames] }
+    let (grid, count) = ([1, frames], [1, frames]);
+    kernels::Window { grid, taps: [1, width], stride: [1, 1], before: [0, before], count, mirrored: false }
 }
 
 /// Zeros to the left and right that keep the length.

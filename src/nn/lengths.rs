@@ -12,8 +12,6 @@ pub struct Lengths {
     lengths: Vec<usize>,
     device: Device,
     mask: Option<Tensor<3>>,
-    /// The mask's sum, where it was computed once for all.
-    sum: Option<Tensor<1>>,
 }
 
 impl Lengths {
@@ -23,7 +21,7 @@ impl Lengths {
     /// If a length is zero or exceeds `frames`.
     pub fn new(lengths: Vec<usize>, frames: usize, device: &Device) -> Self {
         match lengths.iter().all(|&n| n == frames) {
-            true => Self { frames, lengths, device: device.clone(), mask: None, sum: None },
+            true => Self { frames, lengths, device: device.clone(), mask: None },
             false => Self::masked(lengths, frames, device),
         }
     }
@@ -37,7 +35,7 @@ impl Lengths {
         let valid = |n: usize| (0..frames).map(move |t| if t < n { 1.0f32 } else { 0.0 });
         let mask: Vec<f32> = lengths.iter().flat_map(|&n| valid(n)).collect();
         let mask = Tensor::from_data(TensorData::new(mask, [lengths.len(), frames, 1]), device);
-        Self { frames, lengths, device: device.clone(), mask: Some(mask), sum: None }
+        Self { frames, lengths, device: device.clone(), mask: Some(mask) }
     }
 
     /// The number of real frames in each sequence.
@@ -60,16 +58,11 @@ impl Lengths {
         self.lengths.iter().sum()
     }
 
-    /// The same, for several means: the real frames are counted once.
-    pub fn counted(&self) -> Self {
-        Self { sum: self.mask.clone().map(Tensor::sum), ..self.clone() }
-    }
-
     /// A sum over all real frames, divided by their number.
     pub fn mean_of_sum<const D: usize>(&self, sum: Tensor<D>) -> Tensor<D> {
         match &self.mask {
             None => sum.div_scalar(self.valid_frames() as f64),
-            Some(mask) => sum / self.sum.clone().unwrap_or_else(|| mask.clone().sum()).reshape([1; D]),
+            Some(mask) => sum / mask.clone().sum().reshape([1; D]),
         }
     }
 
@@ -78,9 +71,9 @@ impl Lengths {
         self.mask.as_ref()
     }
 
-    /// Gives the mask that `change` makes of it.
-    pub(crate) fn change_mask(&mut self, change: impl FnOnce(Tensor<3>) -> Tensor<3>) {
-        (self.mask, self.sum) = (self.mask.take().map(change), None);
+    /// The same, to be given other values.
+    pub(crate) fn mask_mut(&mut self) -> Option<&mut Tensor<3>> {
+        self.mask.as_mut()
     }
 
     /// `x` `[batch, frames, channels]` with zeros in the padding.

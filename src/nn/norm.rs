@@ -19,7 +19,7 @@ pub struct MaskedBatchNorm {
 }
 
 /// What follows a normalisation, computed with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum After {
     /// Nothing.
     Nothing,
@@ -63,9 +63,15 @@ impl MaskedBatchNorm {
         after: After,
         statistics: &mut Vec<BatchStatistics>,
     ) -> Tensor<3> {
-        if kernels::serve(&x.device()) {
-            let parameters = [self.gamma.val(), self.beta.val()];
-            let (y, [mean, variance]) = kernels::batch_norm(x, parameters, EPSILON, lengths.each(), after);
+        let parameters = || [self.gamma.val(), self.beta.val()];
+        let at_once = if kernels::serve(&x.device()) {
+            Some(kernels::batch_norm(x.clone(), parameters(), EPSILON, lengths.each(), after))
+        } else if kernels::on_gpu(&x.device()) {
+            Some(kernels::batch_norm_on_gpu(x.clone(), parameters(), EPSILON, lengths.mask(), after))
+        } else {
+            None
+        };
+        if let Some((y, [mean, variance])) = at_once {
             statistics.push(BatchStatistics { mean, variance });
             return y;
         }
@@ -119,11 +125,7 @@ impl After {
 
 /// The sum over batch and time: `[batch, frames, channels] -> [1, 1, channels]`.
 fn over_frames(x: Tensor<3>) -> Tensor<3> {
-    let [batch, frames, channels] = x.dims();
-    match kernels::on_gpu(&x.device()) {
-        true => kernels::column_sums(x.reshape([1, batch * frames, channels])),
-        false => x.sum_dims(&[0, 1]),
-    }
+    x.sum_dims(&[0, 1])
 }
 
 /// Maximum of each frame and the next; `x` is not negative, so zeros after the end change nothing.

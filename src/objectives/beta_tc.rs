@@ -55,7 +55,7 @@ impl Sampling {
         let scale = posterior.scale();
         let narrow: Tensor<3> = scale.clone().recip().mul_scalar(FRAC_1_SQRT_2).unsqueeze_dim(0); // [1, batch, latents]
         let height: Tensor<3> = scale.log().add_scalar(half_ln_two_pi).neg().unsqueeze_dim(0);
-        let away = z.clone().unsqueeze_dim(1) - posterior.mean.clone().unsqueeze_dim(0); // [z, x, latents]
+        let away = z.clone().unsqueeze_dim(1) - posterior.mean().unsqueeze_dim(0); // [z, x, latents]
         let each = height - (away * narrow).square(); // ln q(z_j | x) of each z under each x
         let together: Tensor<3> = each.clone().sum_dim(2); // [z, x, 1]
         let own = own(together.clone()).mean();

@@ -39,7 +39,7 @@ impl DipKind {
     /// # Shapes
     /// posterior `[batch, latents]`
     pub fn penalties(self, posterior: &Gaussian<2>) -> [Tensor<1>; 2] {
-        let mean = posterior.mean.clone();
+        let mean = posterior.mean();
         let [batch, latents] = mean.dims();
         let centred = mean.clone() - mean.mean_dim(0);
         let covariance = kernels::product(centred.clone().transpose(), centred).div_scalar(batch as f64); // [latents, latents]

@@ -115,7 +115,7 @@ impl VaeCodec {
             let x = TensorData::new(batch.collect(), [count, self.config.segment_frames(), self.config.n_mels()]);
             let posterior = self.model.encode(Tensor::from_data(x, &self.device));
             scale.extend(values(posterior.scale()));
-            mean.extend(values(posterior.mean));
+            mean.extend(values(posterior.mean()));
         }
         let matrix = |values| {
             Array2::from_shape_vec((meta.segments(), self.config.latents()), values).expect("one row a segment")
@@ -140,7 +140,7 @@ impl VaeCodec {
         for batch in codes.mean.axis_chunks_iter(Axis(0), BATCH) {
             let flat: Vec<f32> = batch.iter().copied().collect();
             let z = TensorData::new(flat, [batch.nrows(), self.config.latents()]);
-            let mean = values(self.model.decode(Tensor::from_data(z, &self.device)).mean);
+            let mean = values(self.model.decode(Tensor::from_data(z, &self.device)).mean());
             let segments =
                 ArrayView3::from_shape((batch.nrows(), frames, mels), &mean).expect("the tensor's own shape");
             segments.outer_iter().for_each(|segment| fade.add(segment));

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::backend::DispatchTensor;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
+use super::buffers;
 use crate::kernels::{self, AdamState, AdamStep, Stepped};
 use crate::run::{AdamConfig, Clipping, ModulePath, NamedTensors, parameters, values};
 use crate::{Error, Result};
@@ -179,7 +179,7 @@ impl Adam {
             parameters.insert(name.clone(), parameter);
             self.states.insert(name, state);
         }
-        model.map(&mut Put { path: ModulePath::default(), parameters })
+        buffers::put(model, parameters)
     }
 
     /// A parameter's state; before its first step the moments are zero, and the average is where it stands.
@@ -304,29 +304,6 @@ impl ModuleVisitor for Gather<'_> {
         let (state, decays) = (self.adam.take(&name, &parameter), is_weight(&name));
         self.stepped.push(Stepped { parameter: parameter.into_dispatch(), gradient, state, decays });
         self.names.push(name);
-    }
-}
-
-/// Puts parameters where they belong.
-struct Put {
-    path: ModulePath,
-    parameters: BTreeMap<String, DispatchTensor>,
-}
-
-impl ModuleMapper for Put {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        match self.parameters.remove(&self.path.name()) {
-            Some(parameter) => param.map(|_| Tensor::from_inner(Tensor::<D>::from_dispatch(parameter)).require_grad()),
-            None => param,
-        }
     }
 }
 

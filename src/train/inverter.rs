@@ -94,11 +94,14 @@ impl Weights {
         if kernels::serve(&output.device()) {
             return kernels::mean_absolute_error(output, target, &self.values, lengths.each());
         }
-        let weighted = match kernels::on_gpu(&output.device()) {
-            true => kernels::distance(output, target, self.on_device.clone()),
-            false => (output - target).abs() * self.on_device.clone().reshape([1, 1, self.values.len()]),
+        let sum = match kernels::on_gpu(&output.device()) {
+            true => kernels::distance(output, target, self.on_device.clone(), lengths.mask()),
+            false => {
+                let weights = self.on_device.clone().reshape([1, 1, self.values.len()]);
+                lengths.zero_padding((output - target).abs() * weights).sum()
+            }
         };
-        lengths.mean_of_sum(lengths.zero_padding(weighted).sum()).div_scalar(self.values.len() as f64)
+        lengths.mean_of_sum(sum).div_scalar(self.values.len() as f64)
     }
 }
 

@@ -75,7 +75,7 @@ impl Replay {
             && form == next
         {
             // Another batch than any that is drawn, so that those show whether they reach the recording.
-            *place = Some(batch.clone().settled(|array| kernels::settle(array.mul_scalar(0.5))));
+            *place = Some(batch.clone().map(|array| kernels::settle(array.mul_scalar(0.5))));
         }
     }
 
@@ -133,18 +133,23 @@ impl Recorded {
     /// # Errors
     /// If the device fails.
     pub fn replay(&mut self, drawn: Drawn, numbers: &[Numbers]) -> Result<Shown> {
-        for (to, from) in self.numbers.iter_mut().zip(numbers) {
-            *to = kernels::assign(to.clone(), from.on(&self.device));
-        }
-        self.on(drawn.on(&self.device))
+        let numbers = numbers.iter().map(|numbers| numbers.on(&self.device)).collect();
+        self.on(drawn.on(&self.device), numbers)
     }
 
-    /// Takes the step with another batch and the numbers that are there.
+    /// Takes the step with another batch and these numbers, or those that are there.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn on(&mut self, batch: Batch) -> Result<Shown> {
-        self.batch.assign(batch, kernels::assign);
+    pub fn on(&mut self, mut batch: Batch, numbers: Vec<Tensor<1>>) -> Result<Shown> {
+        let places = self.batch.each_mut().map(|array| array.clone().into_dispatch());
+        let places =
+            places.chain(self.numbers.iter().take(numbers.len()).map(|numbers| numbers.clone().into_dispatch()));
+        let values = batch.each_mut().map(|array| array.clone().into_dispatch());
+        let values = values.chain(numbers.into_iter().map(Tensor::into_dispatch));
+        let mut put = kernels::assign(places.collect(), values.collect()).into_iter();
+        self.batch.each_mut().zip(&mut put).for_each(|(array, put)| *array = Tensor::from_dispatch(put));
+        self.numbers.iter_mut().zip(put).for_each(|(numbers, put)| *numbers = Tensor::from_dispatch(put));
         // SAFETY: the graph reads and writes `batch`, `numbers` and `shown`, which are held here, parameters, moments, averages and
         // running statistics, which the session that holds `self` keeps in their memory, and what was allocated while recording, which
         // the graph itself holds. All is used from this thread and through the one stream of the device.

@@ -262,13 +262,15 @@ impl<M: Module> Session<M> {
         let wanted = self.shown(task, &batch).read();
         let place = self.replay.place().expect("prepared steps have been");
         // An upload is put off until the values are used, and none must be part of the recording.
-        let zeros = || Tensor::zeros([AdamStep::NUMBERS], &device);
-        let of_device: Vec<_> = numbers.iter().map(|each| kernels::assign(zeros(), each.on(&device))).collect();
+        let zeros = || Tensor::<1>::zeros([AdamStep::NUMBERS], &device).into_dispatch();
+        let places = numbers.iter().map(|_| zeros()).collect();
+        let of_device = kernels::assign(places, numbers.iter().map(|each| each.on(&device).into_dispatch()).collect());
+        let of_device: Vec<_> = of_device.into_iter().map(Tensor::from_dispatch).collect();
         numbers.iter_mut().zip(&of_device).for_each(|(each, of_device)| each.on_device = Some(of_device.clone()));
         let recorded = replay::record(&device, form, place, of_device, |batch| {
             self.launch(task, batch, &numbers).expect("elsewhere than on the CPU every step is taken")
         });
-        let why = match recorded.and_then(|mut recorded| Ok((recorded.on(batch.clone())?, recorded))) {
+        let why = match recorded.and_then(|mut recorded| Ok((recorded.on(batch.clone(), vec![])?, recorded))) {
             Ok((shown, recorded)) => match differing(&wanted, &shown.read()) {
                 None => {
                     tracing::debug!("from step {} on a recorded step is replayed", about.step + 1);
@@ -304,7 +306,7 @@ impl<M: Module> Session<M> {
 /// A batch on a device; on one that may record the step as it is recorded, so that kernels are chosen for what they will compute.
 fn settled(drawn: Drawn, device: &Device) -> Batch {
     let batch = drawn.on(device);
-    if kernels::on_gpu(device) { batch.settled(kernels::settle) } else { batch }
+    if kernels::on_gpu(device) { batch.map(kernels::settle) } else { batch }
 }
 
 /// Where a model is, without autodiff.

@@ -12,7 +12,7 @@ use rand_distr::StandardNormal;
 
 use super::task::{Evaluation, Task, Terms, joined};
 use crate::data::{Batch, Dataset, Drawn, Item, Loader, Position, SegmentDataset, loader_threads};
-use crate::models::{Discriminator, Vae, mean_half_squared_norm};
+use crate::models::{Discriminator, Gaussian, Vae, mean_half_squared_norm};
 use crate::objectives::{Factor, Growth, Latents};
 use crate::run::{BetaVae, KlForm, values};
 use crate::{Error, Result, random};
@@ -89,11 +89,11 @@ impl VaeTask {
     fn reconstruction(&self, model: &Vae, items: &[Item]) -> Result<[Array2<f32>; 2]> {
         let first = &items[..items.len().min(DRAWN)];
         let x = Tensor::from_data(self.test.batch(first, Position::default())?, &self.device);
-        let reconstruction = model.decode(model.encode(x.clone()).mean).mean;
+        let reconstruction = model.decode(model.encode(x.clone()).mean()).mean();
         Ok([joined(x), joined(reconstruction.inner())])
     }
 
-    /// The loss on `x` `[batch, frames, mels]`, of as many segments as `data`, its reconstruction and its codes: with all that
+    /// The loss on `x` `[batch, frames, mels]`, of as many segments as `data`, the distribution of its bins and its codes: with all that
     /// grows as far as `growth` says, or grown. What is reported is so either way.
     fn terms(
         &self,
@@ -103,7 +103,7 @@ impl VaeTask {
         noise: Tensor<2>,
         data: usize,
         growth: Option<&Growth>,
-    ) -> (Terms, Tensor<3>, Tensor<2>) {
+    ) -> (Terms, Gaussian<3>, Tensor<2>) {
         let [batch, frames, mels] = x.dims();
         let posterior = model.encode(x.clone());
         let z = posterior.sample(noise); // [batch, latents]
@@ -131,7 +131,7 @@ impl VaeTask {
             vec![("total", total.add_scalar(shift)), ("reconstruction", reconstruction.add_scalar(shift))];
         reported.extend(asked.shown);
         reported.extend(penalty.map(|penalty| ("penalty", penalty)));
-        (Terms { loss, rival: None, reported }, bins.mean, z)
+        (Terms { loss, rival: None, reported }, bins, z)
     }
 
     /// The test items and how many make a batch. Where the objective is of batches, they are of one size, as nearly as can be, and
@@ -196,20 +196,20 @@ impl Task for VaeTask {
             let x = Tensor::from_data(batch?, &self.device);
             let rows = x.dims()[0];
             let noise = self.noise(rows, "eval", index as u64);
-            let (terms, mean, _) = self.terms(model, rival, x.clone(), noise.clone(), items.len(), None);
-            let error = (mean.inner() - x.clone()).abs().mean().mul_scalar(self.std); // in log units
+            let (terms, bins, _) = self.terms(model, rival, x.clone(), noise.clone(), items.len(), None);
+            let error = (bins.mean().inner() - x.clone()).abs().mean().mul_scalar(self.std); // in log units
             let share = rows as f64 / items.len() as f64;
             for (name, value) in terms.reported.into_iter().chain([("l1", error)]) {
                 *means.entry(name.to_string()).or_insert(0.0) += share * f64::from(value.into_scalar::<f32>());
             }
             let posterior = model.encode(x);
-            latents.extend(values(posterior.mean.clone().inner()));
+            latents.extend(values(posterior.mean().inner()));
             samples.extend(values(posterior.sample(noise).inner()));
             let of_each = posterior.kl_from_standard().inner().mean_dim(0); // [1, latents]
             divergences.iter_mut().zip(values(of_each)).for_each(|(sum, mean)| *sum += share * f64::from(mean));
         }
         let heard = self.reconstruction(model, &self.test.items())?;
-        let prior = joined(model.decode(self.noise(DRAWN, "pictures", 0)).mean.inner());
+        let prior = joined(model.decode(self.noise(DRAWN, "pictures", 0)).mean().inner());
         let pictures = vec![("pictures/reconstruction", heard.to_vec()), ("pictures/prior", vec![prior])];
         let histograms = latent_histograms(latents, samples, self.latents);
         Ok(Some(Evaluation { means, scalars: latent_scalars(&divergences), histograms, pictures, heard }))

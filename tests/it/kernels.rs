@@ -146,7 +146,7 @@ fn normalisation_kernel_equals_its_layer_whatever_follows() {
 pub fn loss(model: &Vae, x: &Tensor<3>) -> (f32, Vec<Vec<f32>>) {
     let [batch, _, _] = x.dims();
     let posterior = model.encode(x.clone());
-    let latents = posterior.mean.dims()[1];
+    let latents = posterior.mean().dims()[1];
     let z = posterior.sample(noise_on(&x.device(), [batch, latents], 5));
     let loss = model.decode(z).negative_log_likelihood(x.clone()) + posterior.kl_from_standard().sum();
     let found = gradients(model, &loss.backward());

@@ -81,9 +81,9 @@ fn both_forms_give_one_scale_for_each_latent_and_bin_that_starts_near_one() {
     for scale in [Scale::Softplus, Scale::Exp] {
         let model = VaeConfig::Lstm(tiny(scale)).init(1, &cpu());
         let posterior = model.encode(noise([3, 6, 10], 2));
-        assert_eq!(posterior.mean.dims(), [3, 5]);
-        let bins = model.decode(posterior.mean.clone());
-        assert_eq!(bins.mean.dims(), [3, 6, 10]);
+        assert_eq!(posterior.mean().dims(), [3, 5]);
+        let bins = model.decode(posterior.mean());
+        assert_eq!(bins.mean().dims(), [3, 6, 10]);
         for scale in values(posterior.scale()).into_iter().chain(values(bins.scale())) {
             assert!((0.7..1.4).contains(&scale), "{scale}");
         }
@@ -145,7 +145,7 @@ fn the_divergence_at_single_samples_averages_to_the_closed_form() {
     let gaussian = Gaussian::new(row([0.0, 1.5, -0.5]), row([1.0, 0.3, 2.0]));
     let count = 40_000;
     let many = |tensor: &Tensor<2>| tensor.clone().expand([count, 3]);
-    let repeated = Gaussian::new(many(&gaussian.mean), many(&gaussian.scale()));
+    let repeated = Gaussian::new(many(&gaussian.mean()), many(&gaussian.scale()));
     let found = repeated.log_ratio_to_standard(repeated.sample(noise([count, 3], 4))).mean_dim(0);
     let wanted = values(gaussian.kl_from_standard());
     for (index, (found, wanted)) in values(found).into_iter().zip(wanted).enumerate() {

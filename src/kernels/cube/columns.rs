@@ -1,5 +1,5 @@
-//! Sums of columns over all rows, of which there are thousands where columns are a hundred, and a row that is added to all others,
-//! whose gradient is such a sum.
+//! A row that is added to all others, whose gradient is the sum of columns over all rows: of these there are thousands, of columns a
+//! hundred.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -7,7 +7,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
-use burn::tensor::{Shape, Tensor};
+use burn::tensor::Tensor;
 use burn_cubecl::CubeBackend;
 
 use super::rows;
@@ -22,14 +22,16 @@ pub trait Columns: Backend {
     /// The sums over all rows: `[matrices, rows, columns]` to `[matrices, 1, columns]`.
     #[fusion(default)]
     fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::float_sum_dim(Self::sums_of_parts(x), 1)
+        let sums = Self::sums_of_parts(x);
+        if sums.shape()[1] == 1 { sums } else { Self::float_sum_dim(sums, 1) }
     }
 
-    /// `x` with `row` `[columns]` added to each of its rows.
+    /// `x` `[.., columns]` with `row` `[columns]` added to each of its rows.
     #[fusion(default)]
     fn add_row(x: FloatTensor<Self>, row: FloatTensor<Self>) -> FloatTensor<Self> {
-        let columns = row.shape()[0];
-        Self::float_add(x, Self::float_reshape(row, [1, columns].into()))
+        let mut shape = vec![1; x.shape().num_dims()];
+        *shape.last_mut().expect("a tensor has columns") = row.shape()[0];
+        Self::float_add(x, Self::float_reshape(row, shape.into()))
     }
 }
 
@@ -52,38 +54,14 @@ impl Columns for CubeBackend {
 
 impl<B: Columns, C: CheckpointStrategy> Columns for Autodiff<B, C> {
     fn sums_of_parts(_: FloatTensor<Self>) -> FloatTensor<Self> {
-        unreachable!("what is tracked goes through `column_sums`")
-    }
-
-    fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (x, guard) = x.into_parts();
-        let shape = x.shape();
-        match ColumnSums.prepare::<C>([guard]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(shape, B::column_sums(x)),
-            OpsKind::UnTracked(prep) => prep.finish(B::column_sums(x)),
-        }
+        unreachable!("only ways back add up columns")
     }
 
     fn add_row(x: FloatTensor<Self>, row: FloatTensor<Self>) -> FloatTensor<Self> {
         let ((x, of_x), (row, of_row)) = (x.into_parts(), row.into_parts());
         match AddRow.prepare::<C>([of_x, of_row]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((), B::add_row(x, row)),
+            OpsKind::Tracked(prep) => prep.finish(row.shape()[0], B::add_row(x, row)),
             OpsKind::UnTracked(prep) => prep.finish(B::add_row(x, row)),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct ColumnSums;
-
-impl<B: Columns> Backward<B, 1> for ColumnSums {
-    /// That of the matrices.
-    type State = Shape;
-
-    fn backward(self, ops: Ops<Shape, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = gradients.consume::<B>(&ops.node);
-        if let [Some(node)] = ops.parents {
-            gradients.register::<B>(node.id, B::float_expand(gradient, ops.state));
         }
     }
 }
@@ -92,13 +70,15 @@ impl<B: Columns> Backward<B, 1> for ColumnSums {
 struct AddRow;
 
 impl<B: Columns> Backward<B, 2> for AddRow {
-    type State = ();
+    /// Columns.
+    type State = usize;
 
-    fn backward(self, ops: Ops<(), 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<usize, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = gradients.consume::<B>(&ops.node);
         let [of_x, of_row] = ops.parents;
         if let Some(node) = of_row {
-            let [rows, columns] = [0, 1].map(|dimension| gradient.shape()[dimension]);
+            let columns = ops.state;
+            let rows = gradient.shape().num_elements() / columns;
             let sums = B::column_sums(B::float_reshape(gradient.clone(), [1, rows, columns].into()));
             gradients.register::<B>(node.id, B::float_reshape(sums, [columns].into()));
         }
@@ -108,18 +88,10 @@ impl<B: Columns> Backward<B, 2> for AddRow {
     }
 }
 
-/// The sums over all rows.
-///
-/// # Shapes
-/// `[matrices, rows, columns] -> [matrices, 1, columns]`
-pub(crate) fn column_sums(x: Tensor<3>) -> Tensor<3> {
-    Tensor::from_dispatch(Dispatch::column_sums(x.into_dispatch()))
-}
-
 /// `x` with `row` added to each of its rows.
 ///
 /// # Shapes
-/// `[rows, columns]` and `[columns]`
-pub(crate) fn add_row(x: Tensor<2>, row: Tensor<1>) -> Tensor<2> {
+/// `[.., columns]` and `[columns]`
+pub(crate) fn add_row<const D: usize>(x: Tensor<D>, row: Tensor<1>) -> Tensor<D> {
     Tensor::from_dispatch(Dispatch::add_row(x.into_dispatch(), row.into_dispatch()))
 }

@@ -1,45 +1,56 @@
 //! Negative log-densities and divergences of normal distributions whose scale is `floor + softplus(raw)`, and weighted distances, each
-//! with its way back in one kernel: as Burn's operations they are a quarter of a step's launches.
+//! with its way back in a kernel or two: as Burn's operations they are a quarter of a step's launches.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
+use burn::backend::{Autodiff, Backend, Dispatch, DispatchTensor, backend_extension};
 use burn::tensor::Tensor;
 use burn_cubecl::CubeBackend;
 
+use super::many::Many;
 use super::normal;
 
-/// Value by value, all of one shape.
+/// Sums over all values, and divergences value by value.
 #[backend_extension(Autodiff, Cube: cfg(feature = "cube"), Fusion: cfg(feature = "cube"))]
 pub trait Densities: Backend {
-    /// The negative log-density of each value of `x`, without the constant `ln(2 pi) / 2`.
-    #[fusion(meta = |x, _mean, _raw, _floor| x.clone())]
-    fn density(x: FloatTensor<Self>, mean: FloatTensor<Self>, raw: FloatTensor<Self>, floor: f32) -> FloatTensor<Self>;
+    /// The negative log-density of `x`, without the constant `ln(2 pi) / 2` of each value, `[1]`. `outputs` are means and raw scales, each
+    /// like `x`, or one tensor of as many pairs `[values, 2]`.
+    #[fusion(meta = |x, _outputs, _floor| TensorSpec::new([1].into(), x.dtype))]
+    fn nll(x: FloatTensor<Self>, #[extension_type] outputs: Many<Self>, floor: f32) -> FloatTensor<Self>;
 
-    /// From its gradient those of `mean` and `raw`.
-    #[fusion(meta = |_gradient, _x, mean, raw, _floor| (mean.clone(), raw.clone()))]
-    fn density_back(
+    /// From its gradient that of `outputs`.
+    #[fusion(meta = |_gradient, _x, outputs, _floor| outputs.clone())]
+    fn nll_back(
         gradient: FloatTensor<Self>,
         x: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        raw: FloatTensor<Self>,
+        #[extension_type] outputs: Many<Self>,
         floor: f32,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    ) -> Many<Self>;
 
-    /// `|x - target|` times the weight `[bins]` of the value's place in the last dimension.
-    #[fusion(meta = |x, _target, _weights| x.clone())]
-    fn distance(x: FloatTensor<Self>, target: FloatTensor<Self>, weights: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// The sum of `|x - target|` `[.., bins]`, each times the weight `[bins]` of its bin and the mask of its frame, `[1]`. Where nothing is
+    /// masked, `mask` is anything.
+    #[fusion(meta = |x, _target, _weights, _mask, _masked| TensorSpec::new([1].into(), x.dtype))]
+    fn distance(
+        x: FloatTensor<Self>,
+        target: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+        masked: bool,
+    ) -> FloatTensor<Self>;
 
     /// From its gradient that of `x`.
-    #[fusion(meta = |_gradient, x, _target, _weights| x.clone())]
+    #[fusion(meta = |_gradient, x, _target, _weights, _mask, _masked| x.clone())]
     fn distance_back(
         gradient: FloatTensor<Self>,
         x: FloatTensor<Self>,
         target: FloatTensor<Self>,
         weights: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+        masked: bool,
     ) -> FloatTensor<Self>;
 
     /// The divergence from the standard normal.
@@ -57,22 +68,22 @@ pub trait Densities: Backend {
 }
 
 impl Densities for CubeBackend {
-    fn density(x: FloatTensor<Self>, mean: FloatTensor<Self>, raw: FloatTensor<Self>, floor: f32) -> FloatTensor<Self> {
-        normal::density([x, mean, raw], floor)
+    fn nll(x: FloatTensor<Self>, outputs: Many<Self>, floor: f32) -> FloatTensor<Self> {
+        normal::nll(x, outputs.0, floor)
     }
 
-    fn density_back(
-        gradient: FloatTensor<Self>,
+    fn nll_back(gradient: FloatTensor<Self>, x: FloatTensor<Self>, outputs: Many<Self>, floor: f32) -> Many<Self> {
+        Many(normal::nll_back(gradient, x, outputs.0, floor))
+    }
+
+    fn distance(
         x: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        raw: FloatTensor<Self>,
-        floor: f32,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        normal::density_back([gradient, x, mean, raw], floor)
-    }
-
-    fn distance(x: FloatTensor<Self>, target: FloatTensor<Self>, weights: FloatTensor<Self>) -> FloatTensor<Self> {
-        normal::distance([x, target, weights])
+        target: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+        masked: bool,
+    ) -> FloatTensor<Self> {
+        normal::distance([x, target, weights, mask], masked)
     }
 
     fn distance_back(
@@ -80,8 +91,10 @@ impl Densities for CubeBackend {
         x: FloatTensor<Self>,
         target: FloatTensor<Self>,
         weights: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+        masked: bool,
     ) -> FloatTensor<Self> {
-        normal::distance_back([gradient, x, target, weights])
+        normal::distance_back([gradient, x, target, weights, mask], masked)
     }
 
     fn divergence(mean: FloatTensor<Self>, raw: FloatTensor<Self>, floor: f32) -> FloatTensor<Self> {
@@ -102,37 +115,34 @@ impl Densities for CubeBackend {
 const FIRST_ORDER: &str = "there are no gradients of gradients";
 
 impl<B: Densities, C: CheckpointStrategy> Densities for Autodiff<B, C> {
-    fn density(x: FloatTensor<Self>, mean: FloatTensor<Self>, raw: FloatTensor<Self>, floor: f32) -> FloatTensor<Self> {
-        let (x, of_x) = x.into_parts();
-        let ((mean, of_mean), (raw, of_raw)) = (mean.into_parts(), raw.into_parts());
-        match Density.prepare::<C>([of_x, of_mean, of_raw]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let state = (x.clone(), mean.clone(), raw.clone(), floor);
-                prep.finish(state, B::density(x, mean, raw, floor))
+    fn nll(x: FloatTensor<Self>, outputs: Many<Self>, floor: f32) -> FloatTensor<Self> {
+        match <[_; 2]>::try_from(outputs.0) {
+            Ok(outputs) => nll_on_tape::<B, C, 2>(x, outputs, floor),
+            Err(outputs) => {
+                let pairs: [_; 1] = outputs.try_into().expect("two tensors, or one of pairs");
+                nll_on_tape::<B, C, 1>(x, pairs, floor)
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::density(x, mean, raw, floor)),
         }
     }
 
-    fn density_back(
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: f32,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+    fn nll_back(_: FloatTensor<Self>, _: FloatTensor<Self>, _: Many<Self>, _: f32) -> Many<Self> {
         unreachable!("{FIRST_ORDER}")
     }
 
-    fn distance(x: FloatTensor<Self>, target: FloatTensor<Self>, weights: FloatTensor<Self>) -> FloatTensor<Self> {
-        let ((x, of_x), (target, of_target), (weights, _)) =
-            (x.into_parts(), target.into_parts(), weights.into_parts());
-        match Distance.prepare::<C>([of_x, of_target]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let state = (x.clone(), target.clone(), weights.clone());
-                prep.finish(state, B::distance(x, target, weights))
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::distance(x, target, weights)),
+    fn distance(
+        x: FloatTensor<Self>,
+        target: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+        masked: bool,
+    ) -> FloatTensor<Self> {
+        let (x, of_x) = x.into_parts();
+        let [target, weights, mask] = [target, weights, mask].map(|constant| constant.into_parts().0);
+        let distance = |[x, target, weights, mask]: [_; 4]| B::distance(x, target, weights, mask, masked);
+        let operands = [x, target, weights, mask];
+        match Distance.prepare::<C>([of_x]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((operands.clone(), masked), distance(operands)),
+            OpsKind::UnTracked(prep) => prep.finish(distance(operands)),
         }
     }
 
@@ -141,6 +151,8 @@ impl<B: Densities, C: CheckpointStrategy> Densities for Autodiff<B, C> {
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: bool,
     ) -> FloatTensor<Self> {
         unreachable!("{FIRST_ORDER}")
     }
@@ -166,22 +178,38 @@ impl<B: Densities, C: CheckpointStrategy> Densities for Autodiff<B, C> {
     }
 }
 
+/// `x` is a constant.
+fn nll_on_tape<B: Densities, C: CheckpointStrategy, const N: usize>(
+    x: FloatTensor<Autodiff<B, C>>,
+    outputs: [FloatTensor<Autodiff<B, C>>; N],
+    floor: f32,
+) -> FloatTensor<Autodiff<B, C>> {
+    let (mut values, mut guards) = (Vec::new(), Vec::new());
+    for (value, guard) in outputs.map(|output| output.into_parts()) {
+        values.push(value);
+        guards.push(guard);
+    }
+    let (x, outputs) = (x.into_parts().0, Many(values));
+    let guards: [_; N] = guards.try_into().expect("as many as outputs");
+    match Nll::<N>.prepare::<C>(guards).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish((x.clone(), outputs.0.clone(), floor), B::nll(x, outputs, floor)),
+        OpsKind::UnTracked(prep) => prep.finish(B::nll(x, outputs, floor)),
+    }
+}
+
+/// Of so many tensors of outputs.
 #[derive(Debug)]
-struct Density;
+struct Nll<const N: usize>;
 
-impl<B: Densities> Backward<B, 3> for Density {
-    /// `x`, mean, raw, floor.
-    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, f32);
+impl<B: Densities, const N: usize> Backward<B, N> for Nll<N> {
+    /// `x`, outputs, floor.
+    type State = (FloatTensor<B>, Vec<FloatTensor<B>>, f32);
 
-    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = gradients.consume::<B>(&ops.node);
-        let (x, mean, raw, floor) = ops.state;
-        let (for_mean, for_raw) = B::density_back(gradient, x, mean, raw, floor);
-        let [of_x, of_mean, of_raw] = ops.parents;
-        if let Some(node) = of_x {
-            gradients.register::<B>(node.id, B::float_neg(for_mean.clone()));
-        }
-        for (node, found) in [(of_mean, for_mean), (of_raw, for_raw)] {
+        let (x, outputs, floor) = ops.state;
+        let found = B::nll_back(gradient, x, Many(outputs), floor);
+        for (node, found) in ops.parents.into_iter().zip(found.0) {
             if let Some(node) = node {
                 gradients.register::<B>(node.id, found);
             }
@@ -192,20 +220,15 @@ impl<B: Densities> Backward<B, 3> for Density {
 #[derive(Debug)]
 struct Distance;
 
-impl<B: Densities> Backward<B, 2> for Distance {
-    /// `x`, target, weights.
-    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
+impl<B: Densities> Backward<B, 1> for Distance {
+    /// `x`, target, weights, mask; whether there is one.
+    type State = ([FloatTensor<B>; 4], bool);
 
-    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = gradients.consume::<B>(&ops.node);
-        let (x, target, weights) = ops.state;
-        let for_x = B::distance_back(gradient, x, target, weights);
-        let [of_x, of_target] = ops.parents;
-        if let Some(node) = of_target {
-            gradients.register::<B>(node.id, B::float_neg(for_x.clone()));
-        }
-        if let Some(node) = of_x {
-            gradients.register::<B>(node.id, for_x);
+        let ([x, target, weights, mask], masked) = ops.state;
+        if let [Some(node)] = ops.parents {
+            gradients.register::<B>(node.id, B::distance_back(gradient, x, target, weights, mask, masked));
         }
     }
 }
@@ -230,19 +253,21 @@ impl<B: Densities> Backward<B, 2> for Divergence {
     }
 }
 
-/// The negative log-density of each value of `x` under a normal distribution of scale `floor + softplus(raw)`,
-/// without the constant `ln(2 pi) / 2`. All of one shape.
-pub(crate) fn density<const D: usize>(x: Tensor<D>, mean: Tensor<D>, raw: Tensor<D>, floor: f64) -> Tensor<D> {
-    let [x, mean, raw] = [x, mean, raw].map(Tensor::into_dispatch);
-    Tensor::from_dispatch(Dispatch::density(x, mean, raw, floor as f32))
+/// The negative log-density of all values of `x` together under normal distributions of scale `floor + softplus(raw)`, without the constant
+/// `ln(2 pi) / 2` of each, `[1]`. `outputs` are means and raw scales, each like `x`, or one tensor of as many pairs of them, `[values, 2]`.
+pub(crate) fn nll<const D: usize>(x: Tensor<D>, outputs: Vec<DispatchTensor>, floor: f64) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::nll(x.into_dispatch(), Many(outputs), floor as f32))
 }
 
-/// `|x - target|` times the weight of the value's place in the last dimension.
+/// The sum of `|x - target|`, each times the weight of its bin, over frames that are not masked, `[1]`. The target is a constant.
 ///
 /// # Shapes
-/// `[.., bins]`, `[.., bins]` and `[bins]`
-pub(crate) fn distance<const D: usize>(x: Tensor<D>, target: Tensor<D>, weights: Tensor<1>) -> Tensor<D> {
-    Tensor::from_dispatch(Dispatch::distance(x.into_dispatch(), target.into_dispatch(), weights.into_dispatch()))
+/// `[batch, frames, bins]` both, `[bins]`, and `[batch, frames, 1]`
+pub(crate) fn distance(x: Tensor<3>, target: Tensor<3>, weights: Tensor<1>, mask: Option<&Tensor<3>>) -> Tensor<1> {
+    let weights = weights.into_dispatch();
+    let masked = mask.is_some();
+    let mask = mask.map_or_else(|| weights.clone(), |mask| mask.clone().into_dispatch());
+    Tensor::from_dispatch(Dispatch::distance(x.into_dispatch(), target.into_dispatch(), weights, mask, masked))
 }
 
 /// The divergence from the standard normal of each normal distribution of scale `floor + softplus(raw)`.

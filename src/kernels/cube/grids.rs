@@ -1,12 +1,12 @@
-//! Unfolding and folding as operations of Burn's backends, each the other's way back, and matrices put among zeros.
+//! Unfolding and folding as operations of Burn's backends, each the other's way back.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
-use burn::tensor::{Shape, Slice, Tensor};
+use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
 use burn_cubecl::CubeBackend;
 
 use super::super::Window;
@@ -22,18 +22,6 @@ pub trait Grids: Backend {
     /// The grid on which these windows have been added up.
     #[fusion(meta = meta::fold)]
     fn fold(y: FloatTensor<Self>, window: Window) -> FloatTensor<Self>;
-
-    /// `into` with `part` at this row and column, where it has zeros that nobody is to know the gradient of.
-    #[fusion(default)]
-    fn place(into: FloatTensor<Self>, part: FloatTensor<Self>, row: usize, column: usize) -> FloatTensor<Self> {
-        let at = stretch(row, column, &part.shape());
-        Self::float_slice_assign(into, &at, part)
-    }
-}
-
-/// Where a matrix of this shape lies from a row and column on.
-fn stretch(row: usize, column: usize, shape: &Shape) -> [Slice; 2] {
-    [(row..row + shape[0]).into(), (column..column + shape[1]).into()]
 }
 
 /// The shapes that come out, for fusion, which runs later.
@@ -75,33 +63,6 @@ impl<B: Grids, C: CheckpointStrategy> Grids for Autodiff<B, C> {
         match Fold.prepare::<C>([guard]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(window, B::fold(y, window)),
             OpsKind::UnTracked(prep) => prep.finish(B::fold(y, window)),
-        }
-    }
-
-    fn place(into: FloatTensor<Self>, part: FloatTensor<Self>, row: usize, column: usize) -> FloatTensor<Self> {
-        let ((into, of_into), (part, of_part)) = (into.into_parts(), part.into_parts());
-        let at = stretch(row, column, &part.shape());
-        match Place.prepare::<C>([of_into, of_part]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(at, B::place(into, part, row, column)),
-            OpsKind::UnTracked(prep) => prep.finish(B::place(into, part, row, column)),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Place;
-
-impl<B: Grids> Backward<B, 2> for Place {
-    type State = [Slice; 2];
-
-    fn backward(self, ops: Ops<[Slice; 2], 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = gradients.consume::<B>(&ops.node);
-        let [of_into, of_part] = ops.parents;
-        if let Some(node) = of_part {
-            gradients.register::<B>(node.id, B::float_slice(gradient.clone(), &ops.state));
-        }
-        if let Some(node) = of_into {
-            gradients.register::<B>(node.id, gradient);
         }
     }
 }
@@ -148,12 +109,4 @@ pub(crate) fn unfold(x: Tensor<4>, window: Window) -> Tensor<2> {
 /// `[batch * count, taps * channels] -> [batch, rows, columns, channels]`
 pub(crate) fn fold(y: Tensor<2>, window: Window) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::fold(y.into_dispatch(), window))
-}
-
-/// `into` with `part` at this row and column, where it has zeros. Their gradient is not that of what is there now.
-///
-/// # Shapes
-/// `[rows, columns]` both, the latter no more from that row and column on.
-pub(crate) fn place(into: Tensor<2>, part: Tensor<2>, [row, column]: [usize; 2]) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::place(into.into_dispatch(), part.into_dispatch(), row, column))
 }

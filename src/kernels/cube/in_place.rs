@@ -7,15 +7,9 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::empty;
-use super::window::{UNITS, cubes};
-
-#[cube(launch)]
-fn assign_values(to: &mut Tensor<f32>, from: &Tensor<f32>) {
-    let index = ABSOLUTE_POS;
-    if index < to.len() {
-        to[index] = from[index];
-    }
-}
+use super::many::sequence;
+use super::sums::{sum, sum_of_cube};
+use super::window::UNITS;
 
 /// How the cubes of a launch are shared among tensors: the first of each, and at the end how many there are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,10 +31,27 @@ impl Share {
     }
 }
 
-/// Values of a parameter that are worth a cube of their own.
-const PARAMETER: usize = 4 * UNITS as usize;
-/// The most cubes of a parameter.
-const PARAMETER_CUBES: usize = 1024;
+/// Values that are worth a cube of their own.
+const VALUES: usize = 4 * UNITS as usize;
+/// The most cubes of a tensor.
+const CUBES: usize = 1024;
+
+#[cube(launch)]
+fn assign_values(to: &mut Sequence<Box<[f32]>>, from: &Sequence<Box<[f32]>>, #[comptime] share: Share) {
+    #[unroll]
+    for tensor in 0..comptime!(share.0.len() - 1) {
+        let first = comptime!(share.0[tensor]);
+        let end = comptime!(share.0[tensor + 1]);
+        if CUBE_POS_X >= first && CUBE_POS_X < end {
+            let (to, from) = (&mut to[tensor], &from[tensor]);
+            let mut index = ((CUBE_POS_X - first) * UNITS + UNIT_POS_X) as usize;
+            while index < to.len() {
+                to[index] = from[index];
+                index += comptime!(((end - first) * UNITS) as usize);
+            }
+        }
+    }
+}
 
 /// `averages` are as many as parameters or none, `clips` as many or one.
 #[cube(launch)]
@@ -97,8 +108,6 @@ const SQUARES_CUBES: usize = 64;
 /// Each cube adds up the squares of every so manieth value of its tensor, and leaves the sum at its place.
 #[cube(launch)]
 fn add_squares(values: &Sequence<Box<[f32]>>, parts: &mut Tensor<f32>, before: u32, #[comptime] share: Share) {
-    let mut sums = Shared::<[f32]>::new_slice(comptime!(UNITS as usize));
-    let unit = UNIT_POS_X as usize;
     let mut sum = 0.0f32;
     #[unroll]
     for tensor in 0..comptime!(share.0.len() - 1) {
@@ -113,24 +122,10 @@ fn add_squares(values: &Sequence<Box<[f32]>>, parts: &mut Tensor<f32>, before: u
             }
         }
     }
-    sums[unit] = sum;
-    sync_cube();
-    #[unroll]
-    for halving in 0..comptime!(UNITS.ilog2()) {
-        let half = comptime!(UNITS as usize >> (halving + 1));
-        if unit < half {
-            sums[unit] = sums[unit] + sums[unit + half];
-        }
-        sync_cube();
+    let sum = sum_of_cube(sum);
+    if UNIT_POS_X == 0 {
+        parts[(before + CUBE_POS_X) as usize] = sum;
     }
-    if unit == 0 {
-        parts[(before + CUBE_POS_X) as usize] = sums[0];
-    }
-}
-
-/// As a kernel that takes several tensors is given them.
-fn sequence(tensors: &[CubeTensor]) -> SequenceArg<Box<[f32]>> {
-    tensors.iter().map(|tensor| tensor.clone().into_buffer_arg()).collect()
 }
 
 fn sizes(tensors: &[CubeTensor]) -> impl Iterator<Item = usize> {
@@ -146,23 +141,14 @@ fn at_once(tensors_each: usize, like: &CubeTensor) -> usize {
     (most.saturating_sub(4) / tensors_each).max(1)
 }
 
-/// How the cubes add up squares of tensors of these sizes.
-fn squares_share(sizes: impl Iterator<Item = usize>) -> Share {
-    Share::of(sizes, SQUARES, SQUARES_CUBES)
-}
-
-/// How many sums [`squares`] gives of tensors of these sizes.
-pub(super) fn parts(sizes: impl Iterator<Item = usize>) -> usize {
-    squares_share(sizes).count() as usize
-}
-
 /// See [`super::update::Update::squares`].
 pub(super) fn squares(values: Vec<CubeTensor>) -> CubeTensor {
     let values: Vec<_> = values.into_iter().map(into_contiguous).collect();
-    let parts = empty(&values[0], &[parts(sizes(&values))]);
+    let share = |values: &[CubeTensor]| Share::of(sizes(values), SQUARES, SQUARES_CUBES);
+    let parts = empty(&values[0], &[share(&values).count() as usize]);
     let mut done = 0;
     for values in values.chunks(at_once(1, &parts)) {
-        let share = squares_share(sizes(values));
+        let share = share(values);
         let count = share.count();
         add_squares::launch(
             &parts.client,
@@ -175,20 +161,27 @@ pub(super) fn squares(values: Vec<CubeTensor>) -> CubeTensor {
         );
         done += count;
     }
-    parts
+    sum(parts)
 }
 
 /// See [`super::update::Update::assign`].
-pub(super) fn assign(to: CubeTensor, from: CubeTensor) -> CubeTensor {
-    assert!(to.is_contiguous(), "what is changed in place must have been settled: {:?}", to.meta);
-    let from = into_contiguous(from);
-    assign_values::launch(
-        &to.client,
-        cubes(&to),
-        CubeDim::new_1d(UNITS),
-        to.clone().into_tensor_arg(),
-        from.into_tensor_arg(),
-    );
+pub(super) fn assign(to: Vec<CubeTensor>, from: Vec<CubeTensor>) -> Vec<CubeTensor> {
+    for to in &to {
+        assert!(to.is_contiguous(), "what is changed in place must have been settled: {:?}", to.meta);
+    }
+    let from: Vec<_> = from.into_iter().map(into_contiguous).collect();
+    let at_once = at_once(2, &to[0]);
+    for (to, from) in to.chunks(at_once).zip(from.chunks(at_once)) {
+        let share = Share::of(sizes(to), VALUES, CUBES);
+        assign_values::launch(
+            &to[0].client,
+            CubeCount::Static(share.count(), 1, 1),
+            CubeDim::new_1d(UNITS),
+            sequence(to),
+            sequence(from),
+            share,
+        );
+    }
     to
 }
 
@@ -211,7 +204,7 @@ pub(super) fn adam(
                 _ => &tensors[group * at_once..][..decays.len()],
             })
         };
-        let share = Share::of(sizes(&gradients[group * at_once..][..decays.len()]), PARAMETER, PARAMETER_CUBES);
+        let share = Share::of(sizes(&gradients[group * at_once..][..decays.len()]), VALUES, CUBES);
         adam_steps::launch(
             &numbers.client,
             CubeCount::Static(share.count(), 1, 1),

@@ -8,9 +8,11 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{
     Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, ExtensionType,
 };
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::SequenceArg;
 
 /// Them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Many<B: Backend>(pub Vec<FloatTensor<B>>);
 
 impl<B: Backend> ExtensionType<B> for Many<B> {
@@ -115,4 +117,9 @@ impl<B: FusionBackend> FusionValueAdapter<B> for Many<B> {
         let build = |meta| <Float as FusionValueAdapter<B>>::build_fused_output(meta, tensors);
         Many(meta.iter().map(build).collect())
     }
+}
+
+/// Them as a kernel is given them.
+pub(super) fn sequence(tensors: &[CubeTensor]) -> SequenceArg<Box<[f32]>> {
+    tensors.iter().map(|tensor| tensor.clone().into_buffer_arg()).collect()
 }

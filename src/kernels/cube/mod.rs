@@ -7,26 +7,33 @@
 //! through all steps; what is exchanged at each, it exchanges through shared memory; recurrent weights stay in registers where they
 //! fit ([`plan`]). Projections of the inputs and gradients of weights are matrix products over all steps at once, by Burn.
 
+mod bank;
 mod columns;
 mod density;
 mod exact;
+mod filters;
+mod frames;
 mod grids;
 mod gru;
 mod in_place;
 mod lstm;
 mod many;
+mod norm;
 mod normal;
 mod ops;
 mod plan;
 mod product;
 mod products;
 mod rows;
+mod sums;
 mod update;
 mod window;
 
-pub(crate) use columns::{add_row, column_sums};
-pub(crate) use density::{density, distance, divergence};
-pub(crate) use grids::{fold, place, unfold};
+pub(crate) use bank::{TOGETHER as FILTERS_TOGETHER, filters};
+pub(crate) use columns::add_row;
+pub(crate) use density::{distance, divergence, nll};
+pub(crate) use grids::{fold, unfold};
+pub(crate) use norm::batch_norm;
 pub(crate) use ops::{gru, lstm};
 pub(crate) use product::product;
 pub(crate) use update::{adam, assign, flush, settle, squared_norm_of_all};

@@ -7,9 +7,9 @@ use cubecl::prelude::*;
 use super::{empty, shape};
 
 /// Columns of a cube, which read one stretch of memory.
-const COLUMNS: usize = 32;
+pub(super) const COLUMNS: usize = 32;
 /// Rows that a cube reads at a time.
-const ROWS: usize = 8;
+pub(super) const ROWS: usize = 8;
 /// Rows that a unit adds up, about.
 const EACH: usize = 16;
 /// The most parts.

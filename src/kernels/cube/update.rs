@@ -4,6 +4,7 @@
 //! Each gives the tensors that it was given, changed. Whoever else holds them sees the change, and Burn's fusion, which knows
 //! nothing of it, may put off reading them until after: see [`flush`].
 
+use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, DispatchTensor, backend_extension};
 use burn::tensor::{Device, Tensor};
@@ -22,9 +23,9 @@ pub trait Update: Backend {
     #[fusion(meta = |x| x.clone())]
     fn settle(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// `to`, which has no gaps, with the values of `from`.
+    /// Each of `to`, which have no gaps, with the values of its counterpart.
     #[fusion(meta = |to, _from| to.clone())]
-    fn assign(to: FloatTensor<Self>, from: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn assign(#[extension_type] to: Many<Self>, #[extension_type] from: Many<Self>) -> Many<Self>;
 
     /// Parameters, both moments and averages, which may be none, after a step of Adam with these gradients, multiplied by `clips`
     /// `[1]` each, one for all or one for each, and these `numbers`, as [`AdamStep::values`](super::super::AdamStep::values) has them.
@@ -42,22 +43,9 @@ pub trait Update: Backend {
         decays: Vec<bool>,
     ) -> (Many<Self>, Many<Self>, Many<Self>, Many<Self>);
 
-    /// Sums of the squares of parts of all these together.
-    #[fusion(meta = meta::squares)]
+    /// The sum of the squares of all these together, `[1]`.
+    #[fusion(meta = |values| TensorSpec::new([1].into(), values[0].dtype))]
     fn squares(#[extension_type] values: Many<Self>) -> FloatTensor<Self>;
-}
-
-/// The shapes that come out, for fusion, which runs later.
-mod meta {
-    use burn::backend::fusion::custom::TensorSpec;
-
-    use super::in_place::parts;
-
-    #[allow(clippy::ptr_arg)] // as the macro has it
-    pub fn squares(values: &Vec<TensorSpec>) -> TensorSpec {
-        let sizes = values.iter().map(|spec| spec.shape.num_elements());
-        TensorSpec::new(vec![parts(sizes)].into(), values[0].dtype)
-    }
 }
 
 impl Update for CubeBackend {
@@ -65,8 +53,8 @@ impl Update for CubeBackend {
         into_contiguous(x)
     }
 
-    fn assign(to: FloatTensor<Self>, from: FloatTensor<Self>) -> FloatTensor<Self> {
-        in_place::assign(to, from)
+    fn assign(to: Many<Self>, from: Many<Self>) -> Many<Self> {
+        Many(in_place::assign(to.0, from.0))
     }
 
     fn adam(
@@ -94,12 +82,12 @@ pub(crate) fn settle<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_dispatch(Dispatch::settle(x.into_dispatch()))
 }
 
-/// `to`, which has been settled, with the values of `from`, in its own memory.
+/// Each of `to`, which have been settled, with the values of its counterpart, in its own memory.
 ///
 /// # Panics
-/// Where it is computed, if it has not.
-pub(crate) fn assign<const D: usize>(to: Tensor<D>, from: Tensor<D>) -> Tensor<D> {
-    Tensor::from_dispatch(Dispatch::assign(to.into_dispatch(), from.into_dispatch()))
+/// Where it is computed, if one has not.
+pub(crate) fn assign(to: Vec<DispatchTensor>, from: Vec<DispatchTensor>) -> Vec<DispatchTensor> {
+    if to.is_empty() { to } else { Dispatch::assign(Many(to), Many(from)).0 }
 }
 
 /// One step of Adam for parameters and what is kept beside them, in their own memory; `clips`, one or as many as parameters, and
@@ -133,7 +121,7 @@ pub(crate) fn adam(
 /// The squared norm of all of these together, `[1]`.
 pub(crate) fn squared_norm_of_all<'a>(tensors: impl Iterator<Item = &'a Tensor<1>>) -> Tensor<1> {
     let values = Many(tensors.map(|tensor| tensor.clone().into_dispatch()).collect());
-    Tensor::<1>::from_dispatch(Dispatch::squares(values)).sum()
+    Tensor::from_dispatch(Dispatch::squares(values))
 }
 
 /// Has everything that was asked for so far sent to the device, so that nothing reads after a change what it was to read before.

@@ -14,11 +14,22 @@ struct Form {
     taps: [usize; 2],
     stride: [usize; 2],
     before: [usize; 2],
+    mirrored: bool,
+}
+
+/// Where a tap along columns is kept, or what is kept there.
+#[cube]
+fn mirrored(tap: u32, #[comptime] window: Form) -> u32 {
+    let mut place = tap;
+    if comptime!(window.mirrored) {
+        place = comptime!(window.taps[1] as u32 - 1) - tap;
+    }
+    place
 }
 
 impl From<Window> for Form {
-    fn from(Window { taps, stride, before, .. }: Window) -> Self {
-        Self { taps, stride, before }
+    fn from(Window { taps, stride, before, mirrored, .. }: Window) -> Self {
+        Self { taps, stride, before, mirrored }
     }
 }
 
@@ -38,7 +49,7 @@ fn unfold_windows(
     if ABSOLUTE_POS < y.len() {
         let channel = index % channels;
         let tap = index / channels;
-        let tap_column = tap % comptime!(window.taps[1] as u32);
+        let tap_column = mirrored(tap % comptime!(window.taps[1] as u32), window);
         let tap = tap / comptime!(window.taps[1] as u32);
         let tap_row = tap % comptime!(window.taps[0] as u32);
         let place = tap / comptime!(window.taps[0] as u32);
@@ -96,7 +107,8 @@ fn fold_windows(
                         && (column - tap_column) / across < count_columns
                     {
                         let at = at_row * count_columns + (column - tap_column) / across;
-                        let from = ((at * taps_rows + tap_row) * taps_columns + tap_column) * channels + channel;
+                        let tap = at * taps_rows + tap_row;
+                        let from = (tap * taps_columns + mirrored(tap_column, window)) * channels + channel;
                         sum += y[from as usize];
                     }
                 }

@@ -78,7 +78,7 @@ impl Encoded {
             let mut rng = random::stream(run.seed, "eval", index as u64);
             let z = posterior.sample(noise(codec, batch.len(), &mut rng));
             reconstruction -= log_likelihoods(codec, &x, &codec.model().decode(z)).iter().sum::<f64>();
-            mean.extend(values(posterior.mean.clone()).into_iter().map(f64::from));
+            mean.extend(values(posterior.mean()).into_iter().map(f64::from));
             scale.extend(values(posterior.scale()).into_iter().map(f64::from));
         }
         let matrix = |values| Array2::from_shape_vec((items.len(), codec.latents()), values).expect("a row a segment");
@@ -173,8 +173,8 @@ fn noise(codec: &VaeCodec, rows: usize, rng: &mut rand_chacha::ChaCha8Rng) -> Te
 /// The log-density of each segment's log-mels, in nats: of the values themselves, not of the standardised ones.
 fn log_likelihoods(codec: &VaeCodec, x: &TensorData, bins: &Gaussian<3>) -> Vec<f64> {
     let x: Vec<f32> = x.clone().try_into_vec_as().expect("this crate computes in f32");
-    let (mean, scale) = (values(bins.mean.clone()), values(bins.scale()));
-    let rows = bins.mean.dims()[0];
+    let (mean, scale) = (values(bins.mean()), values(bins.scale()));
+    let rows = bins.mean().dims()[0];
     let size = mean.len() / rows;
     let constant = 0.5 * std::f64::consts::TAU.ln() + f64::from(codec.about().standardizer.std).ln();
     let bin = |index: usize| {
