@@ -1,6 +1,7 @@
 //! What a training step is given.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use ndarray::Array2;
 
 use crate::nn::Lengths;
 
@@ -56,5 +57,30 @@ impl Batch {
     pub(crate) fn map(mut self, change: impl Fn(Tensor<3>) -> Tensor<3>) -> Self {
         self.each_mut().for_each(|array| *array = change(array.clone()));
         self
+    }
+}
+
+/// Items of up to `frames` frames, one after the other, with zeros to fill them.
+pub(super) struct Padded {
+    values: Vec<f32>,
+    shape: [usize; 3],
+}
+
+impl Padded {
+    pub fn new(items: usize, frames: usize, width: usize) -> Self {
+        Self { values: Vec::with_capacity(items * frames * width), shape: [items, frames, width] }
+    }
+
+    pub fn push(&mut self, item: &Array2<f32>) {
+        let [_, frames, width] = self.shape;
+        match item.as_slice() {
+            Some(values) => self.values.extend_from_slice(values),
+            None => self.values.extend(item),
+        }
+        self.values.resize(self.values.len() + (frames - item.nrows()) * width, 0.0);
+    }
+
+    pub fn data(self) -> TensorData {
+        TensorData::new(self.values, self.shape)
     }
 }

@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::Array2;
 use rand::Rng;
 
+use super::batch::Padded;
 use super::spectra::Spectra;
 use super::{
     Augment, Augmenter, Dataset, Drawn, FeatureSet, Item, LinearEstimate, Position, Room, Sampler, Standardizer,
@@ -189,30 +190,5 @@ impl PairValues {
             spectrum,
             lengths: Lengths::new(self.lengths, frames, device),
         }
-    }
-}
-
-/// Items of up to `frames` frames, one after the other, with zeros to fill them.
-struct Padded {
-    values: Vec<f32>,
-    shape: [usize; 3],
-}
-
-impl Padded {
-    fn new(items: usize, frames: usize, width: usize) -> Self {
-        Self { values: Vec::with_capacity(items * frames * width), shape: [items, frames, width] }
-    }
-
-    fn push(&mut self, item: &Array2<f32>) {
-        let [_, frames, width] = self.shape;
-        match item.as_slice() {
-            Some(values) => self.values.extend_from_slice(values),
-            None => self.values.extend(item),
-        }
-        self.values.resize(self.values.len() + (frames - item.nrows()) * width, 0.0);
-    }
-
-    fn data(self) -> TensorData {
-        TensorData::new(self.values, self.shape)
     }
 }

@@ -6,6 +6,7 @@ use burn::tensor::TensorData;
 use ndarray::{Array2, ArrayView2};
 use rand::Rng;
 
+use super::batch::Padded;
 use super::spectra::Spectra;
 use super::{Dataset, FeatureSet, Item, Position, Room, Sampler, Standardizer};
 use crate::features::Spectrum;
@@ -68,12 +69,12 @@ impl Dataset for SegmentDataset {
 
     fn batch(&self, items: &[Item], _: Position) -> Result<TensorData> {
         let mels = self.standardizer.mean.len();
-        let mut values: Vec<f32> = Vec::with_capacity(items.len() * self.segment_frames * mels);
+        let mut segments = Padded::new(items.len(), self.segment_frames, mels);
         for &item in items {
             let [logmel] = self.spectra.read(item)?;
-            values.extend(&self.standardizer.apply(logmel.view()));
+            segments.push(&self.standardizer.apply(logmel.view()));
         }
-        Ok(TensorData::new(values, [items.len(), self.segment_frames, mels]))
+        Ok(segments.data())
     }
 }
 

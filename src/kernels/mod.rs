@@ -31,8 +31,9 @@ mod winograd;
 pub(crate) use adam::{AdamStep, State as AdamState, Stepped, adam_step, squared_norm};
 pub(crate) use bank::bank;
 pub(crate) use cube::{
-    FILTERS_TOGETHER, adam as adam_in_place, assign, batch_norm as batch_norm_on_gpu, distance, divergence, filters,
-    flush, fold, gru as gru_scan, lstm as lstm_scan, nll, scans, serve as on_gpu, settle, squared_norm_of_all, unfold,
+    FILTERS_TOGETHER, adam as adam_in_place, assign, batch_norm as batch_norm_on_gpu, beside, distance, divergence,
+    filters, flush, fold, gated, gru as gru_scan, lstm as lstm_scan, nll, sample, scans, serve as on_gpu, settle,
+    squared_norm_of_all, unfold,
 };
 pub(crate) use dense::dense;
 pub(crate) use grid::{Grid, convolve, deconvolve};
@@ -81,8 +82,8 @@ pub(crate) fn product<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<
 /// `x` with `row` added to each of its rows.
 ///
 /// # Shapes
-/// `[.., columns]` and `[columns]`
-pub(crate) fn add_row<const D: usize>(x: Tensor<D>, row: Tensor<1>) -> Tensor<D> {
+/// `[rows, columns]` and `[columns]`
+pub(crate) fn add_row(x: Tensor<2>, row: Tensor<1>) -> Tensor<2> {
     if on_gpu(&x.device()) { cube::add_row(x, row) } else { x + row.unsqueeze() }
 }
 
@@ -132,7 +133,15 @@ mod cube {
         unreachable!("{ASKED}")
     }
 
-    pub(crate) fn add_row<const D: usize>(_: Tensor<D>, _: Tensor<1>) -> Tensor<D> {
+    pub(crate) fn add_row(_: Tensor<2>, _: Tensor<1>) -> Tensor<2> {
+        unreachable!("{ASKED}")
+    }
+
+    pub(crate) fn beside(_: Vec<Tensor<2>>) -> Tensor<2> {
+        unreachable!("{ASKED}")
+    }
+
+    pub(crate) fn gated(_: Tensor<2>, _: Tensor<2>, _: [Tensor<1>; 2]) -> Tensor<2> {
         unreachable!("{ASKED}")
     }
 
@@ -146,11 +155,15 @@ mod cube {
         unreachable!("{ASKED}")
     }
 
+    pub(crate) fn sample<const D: usize>(_: Tensor<D>, _: Tensor<D>, _: Tensor<D>, _floor: f64) -> Tensor<D> {
+        unreachable!("{ASKED}")
+    }
+
     pub(crate) fn nll<const D: usize>(_: Tensor<D>, _outputs: Vec<DispatchTensor>, _floor: f64) -> Tensor<1> {
         unreachable!("{ASKED}")
     }
 
-    pub(crate) fn divergence<const D: usize>(_: Tensor<D>, _: Tensor<D>, _floor: f64) -> Tensor<D> {
+    pub(crate) fn divergence<const D: usize>(_: Tensor<D>, _: Tensor<D>, _floor: f64) -> Tensor<1> {
         unreachable!("{ASKED}")
     }
 

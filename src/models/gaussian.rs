@@ -89,7 +89,12 @@ impl<const D: usize> Gaussian<D> {
 
     /// `mean + scale * noise`, differentiable in both (Kingma & Welling 2014, section 2.4). `noise` is standard normal.
     pub fn sample(&self, noise: Tensor<D>) -> Tensor<D> {
-        self.mean() + self.scale() * noise
+        match (self.link, &self.outputs) {
+            (Link::Softplus { floor }, Outputs::Apart { mean, spread }) if kernels::on_gpu(&mean.device()) => {
+                kernels::sample(mean.clone(), spread.clone(), noise, floor)
+            }
+            _ => self.mean() + self.scale() * noise,
+        }
     }
 
     /// Negative log-density of all of `x` together, in nats, including the constant `ln(2 pi) / 2` of each value; `[1]`.
@@ -120,13 +125,18 @@ impl<const D: usize> Gaussian<D> {
 
     /// Kullback-Leibler divergence from the standard normal for each value, in nats (Kingma & Welling 2014, appendix B).
     pub fn kl_from_standard(&self) -> Tensor<D> {
-        if let Link::Softplus { floor } = self.link
-            && kernels::on_gpu(&self.mean().device())
-        {
-            return kernels::divergence(self.mean(), self.spread(), floor);
-        }
         let variance = self.scale().square();
         (self.mean().square() + variance.clone() - variance.log()).sub_scalar(1.0).mul_scalar(0.5)
+    }
+
+    /// The sum of [`kl_from_standard`](Self::kl_from_standard) over all values, `[1]`.
+    pub fn total_kl_from_standard(&self) -> Tensor<1> {
+        match (self.link, &self.outputs) {
+            (Link::Softplus { floor }, Outputs::Apart { mean, spread }) if kernels::on_gpu(&mean.device()) => {
+                kernels::divergence(mean.clone(), spread.clone(), floor)
+            }
+            _ => self.kl_from_standard().sum(),
+        }
     }
 
     /// Log-density of each value of `z` minus its log-density under the standard normal, in nats. Same shape as `z`.

@@ -30,6 +30,5 @@ fn products<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
     let rows = shape.iter().product::<usize>() / inputs;
     let bias = layer.bias.as_ref().expect("every layer here is made with a bias").val();
     shape[D - 1] = outputs;
-    // The bias is added in the shape of what comes after, with which it is fused.
-    kernels::add_row(kernels::product(x.reshape([rows, inputs]), layer.weight.val()).reshape(shape), bias)
+    kernels::add_row(kernels::product(x.reshape([rows, inputs]), layer.weight.val()), bias).reshape(shape)
 }

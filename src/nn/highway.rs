@@ -27,9 +27,16 @@ impl Highway {
     /// # Shapes
     /// `[batch, frames, channels]` in and out.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let of = |layer: &Linear| (layer.weight.val(), layer.bias.as_ref().expect("made with a bias").val());
         if kernels::serve(&x.device()) {
-            let of = |layer: &Linear| (layer.weight.val(), layer.bias.as_ref().expect("made with a bias").val());
             return kernels::highway(x, of(&self.transform), of(&self.gate));
+        }
+        if kernels::on_gpu(&x.device()) {
+            let (shape, channels) = (x.dims(), x.dims()[2]);
+            let [(change, change_bias), (gate, gate_bias)] = [of(&self.transform), of(&self.gate)];
+            let x = x.reshape([-1, channels as i64]);
+            let both = kernels::product(x.clone(), kernels::beside(vec![change, gate]));
+            return kernels::gated(x, both, [change_bias, gate_bias]).reshape(shape);
         }
         let gate = activation::sigmoid(dense(&self.gate, x.clone(), None));
         let change = activation::relu(dense(&self.transform, x.clone(), None)) - x.clone();

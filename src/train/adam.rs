@@ -166,7 +166,7 @@ impl Adam {
         model.visit(&mut gather);
         let Gather { names, stepped, .. } = gather;
         let clips = match self.config.clipping {
-            Clipping::None => vec![Tensor::ones([1], &device)],
+            Clipping::None => vec![],
             Clipping::GlobalNorm(bound) => vec![factor(norm, bound)],
             Clipping::TensorNorm(bound) => {
                 stepped.iter().map(|each| factor(squared_norm(&each.gradient).sqrt(), bound)).collect()

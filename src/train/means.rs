@@ -6,6 +6,7 @@ use std::time::Instant;
 use burn::tensor::Tensor;
 
 use super::task::Term;
+use crate::kernels;
 use crate::run::values;
 
 /// Reported beside the task's own terms.
@@ -23,7 +24,12 @@ impl Shown {
     /// The task's terms, and the norm of all gradients before clipping.
     pub(super) fn of(terms: Vec<Term>, norm: Tensor<1>) -> Self {
         let (names, values): (Vec<_>, Vec<_>) = terms.into_iter().chain([(GRADIENT_NORM, norm)]).unzip();
-        Self { names, values: Tensor::cat(values, 0) }
+        let values: Vec<Tensor<1>> = values;
+        let values = match kernels::on_gpu(&values[0].device()) {
+            true => kernels::beside(values.into_iter().map(|value| value.reshape([1, 1])).collect()).reshape([-1]),
+            false => Tensor::cat(values, 0),
+        };
+        Self { names, values }
     }
 
     /// The values by name, read back from the device.

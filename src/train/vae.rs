@@ -110,10 +110,10 @@ impl VaeTask {
         let bins = model.decode(z.clone());
         let reconstruction = bins.negative_log_likelihood(x).div_scalar(batch as f64);
         let kl = match self.objective.kl {
-            KlForm::Analytic => posterior.kl_from_standard(),
-            KlForm::SingleSample => posterior.log_ratio_to_standard(z.clone()),
+            KlForm::Analytic => posterior.total_kl_from_standard(),
+            KlForm::SingleSample => posterior.log_ratio_to_standard(z.clone()).sum(),
         };
-        let kl = kl.sum().div_scalar(batch as f64);
+        let kl = kl.div_scalar(batch as f64);
         let penalty = (self.objective.l2 > 0.0).then(|| mean_half_squared_norm(model).mul_scalar(self.objective.l2));
         let latents = Latents { posterior: &posterior, z: z.clone(), kl, data, discriminator: rival, growth };
         let asked = self.objective.regularizer.asked(self.objective.beta, &latents);

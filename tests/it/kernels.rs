@@ -148,7 +148,7 @@ pub fn loss(model: &Vae, x: &Tensor<3>) -> (f32, Vec<Vec<f32>>) {
     let posterior = model.encode(x.clone());
     let latents = posterior.mean().dims()[1];
     let z = posterior.sample(noise_on(&x.device(), [batch, latents], 5));
-    let loss = model.decode(z).negative_log_likelihood(x.clone()) + posterior.kl_from_standard().sum();
+    let loss = model.decode(z).negative_log_likelihood(x.clone()) + posterior.total_kl_from_standard();
     let found = gradients(model, &loss.backward());
     (loss.into_scalar::<f32>(), found)
 }

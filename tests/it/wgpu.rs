@@ -224,7 +224,7 @@ fn losses_follow_the_cpus_over_thirty_steps() {
                 let x: Tensor<3> = noise_on(&device, [5, config.segment_frames(), config.n_mels()], step % 2);
                 let posterior = model.encode(x.clone());
                 let z = posterior.sample(noise_on(&device, posterior.mean().dims(), 100 + step));
-                model.decode(z).negative_log_likelihood(x) + posterior.kl_from_standard().sum()
+                model.decode(z).negative_log_likelihood(x) + posterior.total_kl_from_standard()
             };
             course(config.init(3, &device), loss)
         };

@@ -100,7 +100,20 @@ impl<B: Banks, const N: usize> Backward<B, N> for OfFilters<N> {
 /// `[taps * inputs, outputs]` each to `[most taps * inputs, filters * outputs]`
 pub(crate) fn filters(weights: Vec<Tensor<2>>, narrowest: usize) -> Tensor<2> {
     let [rows, outputs] = weights[0].dims();
-    let filters = Filters { narrowest, count: weights.len(), inputs: rows / narrowest, outputs };
+    of(weights, Filters { narrowest, more: 1, count: 0, inputs: rows / narrowest, outputs })
+}
+
+/// Matrices of one shape beside each other. With autodiff at most [`TOGETHER`].
+///
+/// # Shapes
+/// `[rows, columns]` each to `[rows, matrices * columns]`
+pub(crate) fn beside(matrices: Vec<Tensor<2>>) -> Tensor<2> {
+    let [inputs, outputs] = matrices[0].dims();
+    of(matrices, Filters { narrowest: 1, more: 0, count: 0, inputs, outputs })
+}
+
+fn of(weights: Vec<Tensor<2>>, filters: Filters) -> Tensor<2> {
+    let filters = Filters { count: weights.len(), ..filters };
     let weights = weights.into_iter().map(Tensor::into_dispatch).collect();
     Tensor::from_dispatch(Dispatch::filters(Many(weights), filters))
 }

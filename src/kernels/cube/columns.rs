@@ -26,12 +26,11 @@ pub trait Columns: Backend {
         if sums.shape()[1] == 1 { sums } else { Self::float_sum_dim(sums, 1) }
     }
 
-    /// `x` `[.., columns]` with `row` `[columns]` added to each of its rows.
+    /// `x` with `row` `[columns]` added to each of its rows.
     #[fusion(default)]
     fn add_row(x: FloatTensor<Self>, row: FloatTensor<Self>) -> FloatTensor<Self> {
-        let mut shape = vec![1; x.shape().num_dims()];
-        *shape.last_mut().expect("a tensor has columns") = row.shape()[0];
-        Self::float_add(x, Self::float_reshape(row, shape.into()))
+        let columns = row.shape()[0];
+        Self::float_add(x, Self::float_reshape(row, [1, columns].into()))
     }
 }
 
@@ -60,7 +59,7 @@ impl<B: Columns, C: CheckpointStrategy> Columns for Autodiff<B, C> {
     fn add_row(x: FloatTensor<Self>, row: FloatTensor<Self>) -> FloatTensor<Self> {
         let ((x, of_x), (row, of_row)) = (x.into_parts(), row.into_parts());
         match AddRow.prepare::<C>([of_x, of_row]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(row.shape()[0], B::add_row(x, row)),
+            OpsKind::Tracked(prep) => prep.finish((), B::add_row(x, row)),
             OpsKind::UnTracked(prep) => prep.finish(B::add_row(x, row)),
         }
     }
@@ -70,15 +69,13 @@ impl<B: Columns, C: CheckpointStrategy> Columns for Autodiff<B, C> {
 struct AddRow;
 
 impl<B: Columns> Backward<B, 2> for AddRow {
-    /// Columns.
-    type State = usize;
+    type State = ();
 
-    fn backward(self, ops: Ops<usize, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<(), 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = gradients.consume::<B>(&ops.node);
         let [of_x, of_row] = ops.parents;
         if let Some(node) = of_row {
-            let columns = ops.state;
-            let rows = gradient.shape().num_elements() / columns;
+            let [rows, columns] = [0, 1].map(|dimension| gradient.shape()[dimension]);
             let sums = B::column_sums(B::float_reshape(gradient.clone(), [1, rows, columns].into()));
             gradients.register::<B>(node.id, B::float_reshape(sums, [columns].into()));
         }
@@ -91,7 +88,7 @@ impl<B: Columns> Backward<B, 2> for AddRow {
 /// `x` with `row` added to each of its rows.
 ///
 /// # Shapes
-/// `[.., columns]` and `[columns]`
-pub(crate) fn add_row<const D: usize>(x: Tensor<D>, row: Tensor<1>) -> Tensor<D> {
+/// `[rows, columns]` and `[columns]`
+pub(crate) fn add_row(x: Tensor<2>, row: Tensor<1>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::add_row(x.into_dispatch(), row.into_dispatch()))
 }

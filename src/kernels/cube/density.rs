@@ -13,8 +13,9 @@ use burn_cubecl::CubeBackend;
 
 use super::many::Many;
 use super::normal;
+use super::update::Update;
 
-/// Sums over all values, and divergences value by value.
+/// Sums over all values.
 #[backend_extension(Autodiff, Cube: cfg(feature = "cube"), Fusion: cfg(feature = "cube"))]
 pub trait Densities: Backend {
     /// The negative log-density of `x`, without the constant `ln(2 pi) / 2` of each value, `[1]`. `outputs` are means and raw scales, each
@@ -30,6 +31,19 @@ pub trait Densities: Backend {
         #[extension_type] outputs: Many<Self>,
         floor: f32,
     ) -> Many<Self>;
+
+    /// `mean + scale * noise` of each value.
+    #[fusion(meta = |mean, _raw, _noise, _floor| mean.clone())]
+    fn sample(
+        mean: FloatTensor<Self>,
+        raw: FloatTensor<Self>,
+        noise: FloatTensor<Self>,
+        floor: f32,
+    ) -> FloatTensor<Self>;
+
+    /// From its gradient, which is that of `mean`, that of `raw`.
+    #[fusion(meta = |_gradient, raw, _noise| raw.clone())]
+    fn sample_back(gradient: FloatTensor<Self>, raw: FloatTensor<Self>, noise: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// The sum of `|x - target|` `[.., bins]`, each times the weight `[bins]` of its bin and the mask of its frame, `[1]`. Where nothing is
     /// masked, `mask` is anything.
@@ -53,8 +67,8 @@ pub trait Densities: Backend {
         masked: bool,
     ) -> FloatTensor<Self>;
 
-    /// The divergence from the standard normal.
-    #[fusion(meta = |mean, _raw, _floor| mean.clone())]
+    /// The divergence of all these together from standard normals, `[1]`.
+    #[fusion(meta = |mean, _raw, _floor| TensorSpec::new([1].into(), mean.dtype))]
     fn divergence(mean: FloatTensor<Self>, raw: FloatTensor<Self>, floor: f32) -> FloatTensor<Self>;
 
     /// From its gradient those of `mean` and `raw`.
@@ -74,6 +88,19 @@ impl Densities for CubeBackend {
 
     fn nll_back(gradient: FloatTensor<Self>, x: FloatTensor<Self>, outputs: Many<Self>, floor: f32) -> Many<Self> {
         Many(normal::nll_back(gradient, x, outputs.0, floor))
+    }
+
+    fn sample(
+        mean: FloatTensor<Self>,
+        raw: FloatTensor<Self>,
+        noise: FloatTensor<Self>,
+        floor: f32,
+    ) -> FloatTensor<Self> {
+        normal::sample([mean, raw, noise], floor)
+    }
+
+    fn sample_back(gradient: FloatTensor<Self>, raw: FloatTensor<Self>, noise: FloatTensor<Self>) -> FloatTensor<Self> {
+        normal::sample_back([gradient, raw, noise])
     }
 
     fn distance(
@@ -114,7 +141,7 @@ impl Densities for CubeBackend {
 /// The tape calls the ways back on the backend below it, so that only a gradient of a gradient would come here.
 const FIRST_ORDER: &str = "there are no gradients of gradients";
 
-impl<B: Densities, C: CheckpointStrategy> Densities for Autodiff<B, C> {
+impl<B: Densities + Update, C: CheckpointStrategy> Densities for Autodiff<B, C> {
     fn nll(x: FloatTensor<Self>, outputs: Many<Self>, floor: f32) -> FloatTensor<Self> {
         match <[_; 2]>::try_from(outputs.0) {
             Ok(outputs) => nll_on_tape::<B, C, 2>(x, outputs, floor),
@@ -129,6 +156,23 @@ impl<B: Densities, C: CheckpointStrategy> Densities for Autodiff<B, C> {
         unreachable!("{FIRST_ORDER}")
     }
 
+    fn sample(
+        mean: FloatTensor<Self>,
+        raw: FloatTensor<Self>,
+        noise: FloatTensor<Self>,
+        floor: f32,
+    ) -> FloatTensor<Self> {
+        let ((mean, of_mean), (raw, of_raw), (noise, _)) = (mean.into_parts(), raw.into_parts(), noise.into_parts());
+        match Sample.prepare::<C>([of_mean, of_raw]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((raw.clone(), noise.clone()), B::sample(mean, raw, noise, floor)),
+            OpsKind::UnTracked(prep) => prep.finish(B::sample(mean, raw, noise, floor)),
+        }
+    }
+
+    fn sample_back(_: FloatTensor<Self>, _: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
+        unreachable!("{FIRST_ORDER}")
+    }
+
     fn distance(
         x: FloatTensor<Self>,
         target: FloatTensor<Self>,
@@ -137,6 +181,7 @@ impl<B: Densities, C: CheckpointStrategy> Densities for Autodiff<B, C> {
         masked: bool,
     ) -> FloatTensor<Self> {
         let (x, of_x) = x.into_parts();
+        let x = B::settle(x); // once for both ways
         let [target, weights, mask] = [target, weights, mask].map(|constant| constant.into_parts().0);
         let distance = |[x, target, weights, mask]: [_; 4]| B::distance(x, target, weights, mask, masked);
         let operands = [x, target, weights, mask];
@@ -179,14 +224,14 @@ impl<B: Densities, C: CheckpointStrategy> Densities for Autodiff<B, C> {
 }
 
 /// `x` is a constant.
-fn nll_on_tape<B: Densities, C: CheckpointStrategy, const N: usize>(
+fn nll_on_tape<B: Densities + Update, C: CheckpointStrategy, const N: usize>(
     x: FloatTensor<Autodiff<B, C>>,
     outputs: [FloatTensor<Autodiff<B, C>>; N],
     floor: f32,
 ) -> FloatTensor<Autodiff<B, C>> {
     let (mut values, mut guards) = (Vec::new(), Vec::new());
     for (value, guard) in outputs.map(|output| output.into_parts()) {
-        values.push(value);
+        values.push(B::settle(value)); // once for both ways
         guards.push(guard);
     }
     let (x, outputs) = (x.into_parts().0, Many(values));
@@ -213,6 +258,25 @@ impl<B: Densities, const N: usize> Backward<B, N> for Nll<N> {
             if let Some(node) = node {
                 gradients.register::<B>(node.id, found);
             }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Sample;
+
+impl<B: Densities> Backward<B, 2> for Sample {
+    /// Raw scale, noise.
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let ([of_mean, of_raw], (raw, noise)) = (ops.parents, ops.state);
+        if let Some(node) = of_raw {
+            gradients.register::<B>(node.id, B::sample_back(gradient.clone(), raw, noise));
+        }
+        if let Some(node) = of_mean {
+            gradients.register::<B>(node.id, gradient);
         }
     }
 }
@@ -259,6 +323,12 @@ pub(crate) fn nll<const D: usize>(x: Tensor<D>, outputs: Vec<DispatchTensor>, fl
     Tensor::from_dispatch(Dispatch::nll(x.into_dispatch(), Many(outputs), floor as f32))
 }
 
+/// `mean + (floor + softplus(raw)) * noise` of each value. The noise is a constant.
+pub(crate) fn sample<const D: usize>(mean: Tensor<D>, raw: Tensor<D>, noise: Tensor<D>, floor: f64) -> Tensor<D> {
+    let [mean, raw, noise] = [mean, raw, noise].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::sample(mean, raw, noise, floor as f32))
+}
+
 /// The sum of `|x - target|`, each times the weight of its bin, over frames that are not masked, `[1]`. The target is a constant.
 ///
 /// # Shapes
@@ -270,7 +340,7 @@ pub(crate) fn distance(x: Tensor<3>, target: Tensor<3>, weights: Tensor<1>, mask
     Tensor::from_dispatch(Dispatch::distance(x.into_dispatch(), target.into_dispatch(), weights, mask, masked))
 }
 
-/// The divergence from the standard normal of each normal distribution of scale `floor + softplus(raw)`.
-pub(crate) fn divergence<const D: usize>(mean: Tensor<D>, raw: Tensor<D>, floor: f64) -> Tensor<D> {
+/// The divergence from standard normals of all these normal distributions of scale `floor + softplus(raw)` together, `[1]`.
+pub(crate) fn divergence<const D: usize>(mean: Tensor<D>, raw: Tensor<D>, floor: f64) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::divergence(mean.into_dispatch(), raw.into_dispatch(), floor as f32))
 }

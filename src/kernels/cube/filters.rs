@@ -11,8 +11,10 @@ use super::window::{UNITS, cubes};
 /// Which filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Filters {
-    /// Taps of the narrowest; each has one more than the one before it.
+    /// Taps of the narrowest.
     pub narrowest: usize,
+    /// How many more each has than the one before it.
+    pub more: usize,
     pub count: usize,
     pub inputs: usize,
     pub outputs: usize,
@@ -20,7 +22,7 @@ pub struct Filters {
 
 impl Filters {
     fn taps(&self, filter: usize) -> usize {
-        self.narrowest + filter
+        self.narrowest + filter * self.more
     }
 
     fn columns(&self) -> usize {

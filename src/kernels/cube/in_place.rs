@@ -53,7 +53,7 @@ fn assign_values(to: &mut Sequence<Box<[f32]>>, from: &Sequence<Box<[f32]>>, #[c
     }
 }
 
-/// `averages` are as many as parameters or none, `clips` as many or one.
+/// `averages` are as many as parameters or none, `clips` as many, one or none.
 #[cube(launch)]
 fn adam_steps(
     parameters: &mut Sequence<Box<[f32]>>,
@@ -71,14 +71,18 @@ fn adam_steps(
         let first = comptime!(share.0[tensor]);
         let end = comptime!(share.0[tensor + 1]);
         if CUBE_POS_X >= first && CUBE_POS_X < end {
-            let clip = &clips[comptime!(if clips.len() == 1 { 0 } else { tensor })];
+            let mut clip = 1.0f32;
+            if comptime!(clips.len() > 0) {
+                let of_tensor = &clips[comptime!(if clips.len() == 1 { 0 } else { tensor })];
+                clip = of_tensor[0];
+            }
             let gradient = &gradients[tensor];
             let parameter = &mut parameters[tensor];
             let mean = &mut firsts[tensor];
             let square = &mut seconds[tensor];
             let mut index = ((CUBE_POS_X - first) * UNITS + UNIT_POS_X) as usize;
             while index < gradient.len() {
-                let slope = gradient[index] * clip[0];
+                let slope = gradient[index] * clip;
                 let new_mean = numbers[0] * mean[index] + numbers[2] * slope;
                 let new_square = numbers[1] * square[index] + numbers[3] * slope * slope;
                 mean[index] = new_mean;

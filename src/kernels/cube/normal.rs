@@ -88,11 +88,19 @@ fn densities_back(
     }
 }
 
+/// Each cube adds up the divergences of every so manieth distribution.
 #[cube(launch)]
-fn divergences(mean: &Tensor<f32>, raw: &Tensor<f32>, values: &mut Tensor<f32>, floor: f32) {
-    if ABSOLUTE_POS < values.len() {
-        let (mean, scale) = (mean[ABSOLUTE_POS], scale(raw[ABSOLUTE_POS], floor));
-        values[ABSOLUTE_POS] = 0.5f32 * (mean * mean + scale * scale - 1.0f32) - scale.ln();
+fn divergences(mean: &Tensor<f32>, raw: &Tensor<f32>, parts: &mut Tensor<f32>, floor: f32) {
+    let mut sum = 0.0f32;
+    let mut index = ABSOLUTE_POS;
+    while index < mean.len() {
+        let (mean, scale) = (mean[index], scale(raw[index], floor));
+        sum += 0.5f32 * (mean * mean + scale * scale - 1.0f32) - scale.ln();
+        index += parts.len() * comptime!(UNITS as usize);
+    }
+    let sum = sum_of_cube(sum);
+    if UNIT_POS_X == 0 {
+        parts[CUBE_POS_X as usize] = sum;
     }
 }
 
@@ -107,8 +115,22 @@ fn divergences_back(
 ) {
     if ABSOLUTE_POS < for_mean.len() {
         let scale = scale(raw[ABSOLUTE_POS], floor);
-        for_mean[ABSOLUTE_POS] = gradient[ABSOLUTE_POS] * mean[ABSOLUTE_POS];
-        for_raw[ABSOLUTE_POS] = gradient[ABSOLUTE_POS] * (scale - 1.0f32 / scale) * sigmoid(raw[ABSOLUTE_POS]);
+        for_mean[ABSOLUTE_POS] = gradient[0] * mean[ABSOLUTE_POS];
+        for_raw[ABSOLUTE_POS] = gradient[0] * (scale - 1.0f32 / scale) * sigmoid(raw[ABSOLUTE_POS]);
+    }
+}
+
+#[cube(launch)]
+fn samples(mean: &Tensor<f32>, raw: &Tensor<f32>, noise: &Tensor<f32>, values: &mut Tensor<f32>, floor: f32) {
+    if ABSOLUTE_POS < values.len() {
+        values[ABSOLUTE_POS] = mean[ABSOLUTE_POS] + scale(raw[ABSOLUTE_POS], floor) * noise[ABSOLUTE_POS];
+    }
+}
+
+#[cube(launch)]
+fn samples_back(gradient: &Tensor<f32>, raw: &Tensor<f32>, noise: &Tensor<f32>, for_raw: &mut Tensor<f32>) {
+    if ABSOLUTE_POS < for_raw.len() {
+        for_raw[ABSOLUTE_POS] = gradient[ABSOLUTE_POS] * noise[ABSOLUTE_POS] * sigmoid(raw[ABSOLUTE_POS]);
     }
 }
 
@@ -171,7 +193,7 @@ fn like(tensor: &CubeTensor) -> CubeTensor {
 }
 
 /// Values that are worth a cube of their own, and the most cubes that add up.
-const VALUES: usize = 8 * UNITS as usize;
+const VALUES: usize = 16 * UNITS as usize;
 const CUBES: usize = 1024;
 
 /// Room for a sum of each of the cubes that add up values of these, and those cubes.
@@ -220,17 +242,17 @@ pub(super) fn nll_back(gradient: CubeTensor, x: CubeTensor, outputs: Vec<CubeTen
 /// See [`super::density::Densities::divergence`].
 pub(super) fn divergence(operands: [CubeTensor; 2], floor: f32) -> CubeTensor {
     let [mean, raw] = operands.map(into_contiguous);
-    let values = like(&mean);
+    let (parts, cubes) = parts(&mean);
     divergences::launch(
-        &values.client,
-        cubes(&values),
+        &parts.client,
+        cubes,
         CubeDim::new_1d(UNITS),
         mean.into_tensor_arg(),
         raw.into_tensor_arg(),
-        values.clone().into_tensor_arg(),
+        parts.clone().into_tensor_arg(),
         floor,
     );
-    values
+    sum(parts)
 }
 
 /// See [`super::density::Densities::divergence_back`].
@@ -249,6 +271,39 @@ pub(super) fn divergence_back(operands: [CubeTensor; 3], floor: f32) -> (CubeTen
         floor,
     );
     (for_mean, for_raw)
+}
+
+/// See [`super::density::Densities::sample`].
+pub(super) fn sample(operands: [CubeTensor; 3], floor: f32) -> CubeTensor {
+    let [mean, raw, noise] = operands.map(into_contiguous);
+    let values = like(&mean);
+    samples::launch(
+        &values.client,
+        cubes(&values),
+        CubeDim::new_1d(UNITS),
+        mean.into_tensor_arg(),
+        raw.into_tensor_arg(),
+        noise.into_tensor_arg(),
+        values.clone().into_tensor_arg(),
+        floor,
+    );
+    values
+}
+
+/// See [`super::density::Densities::sample_back`].
+pub(super) fn sample_back(operands: [CubeTensor; 3]) -> CubeTensor {
+    let [gradient, raw, noise] = operands.map(into_contiguous);
+    let for_raw = like(&raw);
+    samples_back::launch(
+        &for_raw.client,
+        cubes(&for_raw),
+        CubeDim::new_1d(UNITS),
+        gradient.into_tensor_arg(),
+        raw.into_tensor_arg(),
+        noise.into_tensor_arg(),
+        for_raw.clone().into_tensor_arg(),
+    );
+    for_raw
 }
 
 /// See [`super::density::Densities::distance`].

@@ -28,7 +28,7 @@ pub trait Update: Backend {
     fn assign(#[extension_type] to: Many<Self>, #[extension_type] from: Many<Self>) -> Many<Self>;
 
     /// Parameters, both moments and averages, which may be none, after a step of Adam with these gradients, multiplied by `clips`
-    /// `[1]` each, one for all or one for each, and these `numbers`, as [`AdamStep::values`](super::super::AdamStep::values) has them.
+    /// `[1]` each, none, one for all or one for each, and these `numbers`, as [`AdamStep::values`](super::super::AdamStep::values) has them.
     #[fusion(meta = |parameters, firsts, seconds, averages, _gradients, _clips, _numbers, _decays| {
         (parameters.clone(), firsts.clone(), seconds.clone(), averages.clone())
     })]
@@ -90,7 +90,7 @@ pub(crate) fn assign(to: Vec<DispatchTensor>, from: Vec<DispatchTensor>) -> Vec<
     if to.is_empty() { to } else { Dispatch::assign(Many(to), Many(from)).0 }
 }
 
-/// One step of Adam for parameters and what is kept beside them, in their own memory; `clips`, one or as many as parameters, and
+/// One step of Adam for parameters and what is kept beside them, in their own memory; `clips`, none, one or as many as parameters, and
 /// `numbers` are on the device, so that a captured step can be given new ones.
 pub(crate) fn adam(
     stepped: Vec<Stepped>,
