@@ -32,8 +32,8 @@ pub(crate) use adam::{AdamStep, State as AdamState, Stepped, adam_step, squared_
 pub(crate) use bank::bank;
 pub(crate) use cube::{
     FILTERS_TOGETHER, adam as adam_in_place, assign, batch_norm as batch_norm_on_gpu, beside, distance, divergence,
-    filters, flush, fold, gated, gru as gru_scan, lstm as lstm_scan, nll, sample, scans, serve as on_gpu, settle,
-    squared_norm_of_all, unfold,
+    filters, flush, fold, gated, gru as gru_scan, lstm as lstm_scan, nll, running_norm, sample, scans, serve as on_gpu,
+    settle, squared_norm_of_all, unfold,
 };
 pub(crate) use dense::dense;
 pub(crate) use grid::{Grid, convolve, deconvolve};
@@ -194,6 +194,16 @@ mod cube {
         _mask: Option<&Tensor<3>>,
         _: After,
     ) -> (Tensor<3>, [Tensor<1>; 2]) {
+        unreachable!("{ASKED}")
+    }
+
+    pub(crate) fn running_norm(
+        _: Tensor<3>,
+        _parameters: [Tensor<1>; 4],
+        _epsilon: f64,
+        _mask: Option<&Tensor<3>>,
+        _: After,
+    ) -> Tensor<3> {
         unreachable!("{ASKED}")
     }
 

@@ -92,6 +92,10 @@ impl MaskedBatchNorm {
     /// # Shapes
     /// As [`forward_train`](Self::forward_train).
     pub fn forward(&self, x: Tensor<3>, lengths: &Lengths, after: After) -> Tensor<3> {
+        if kernels::on_gpu(&x.device()) && !x.is_autodiff() {
+            let parameters = [&self.gamma, &self.beta, &self.running_mean, &self.running_variance].map(Param::val);
+            return kernels::running_norm(x, parameters, EPSILON, lengths.mask(), after);
+        }
         let channels = self.gamma.dims()[0];
         let scale = self.gamma.val() / self.running_variance.val().add_scalar(EPSILON).sqrt();
         let shift = self.beta.val() - self.running_mean.val() * scale.clone();

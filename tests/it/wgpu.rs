@@ -152,7 +152,11 @@ fn norms_equal_the_cpus_whatever_follows() {
                 let mut statistics = Vec::new();
                 norm.forward_train(x.clone(), &lengths, after, &mut statistics);
                 norm.absorb(statistics.remove(0));
-                results(norm, x, |norm, x| norm.forward(x, &lengths, after))
+                let inferred = norm.valid().forward(x.clone().inner(), &lengths, after);
+                let (tracked, gradients) = results(norm, x, |norm, x| norm.forward(x, &lengths, after));
+                let inferred: Vec<f32> = inferred.try_into_vec_as().unwrap();
+                assert!(distance(&inferred, &tracked) < 1e-6, "{name}: {}", distance(&inferred, &tracked));
+                (tracked, gradients)
             });
         }
     }

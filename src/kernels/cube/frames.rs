@@ -138,7 +138,7 @@ fn frame_statistics(
     }
 }
 
-/// `after(scale x + shift)`, zero in the padding.
+/// `after(scale x + shift)`, zero in the padding. `rest` is one over the deviation, or where statistics are `running` the variance.
 #[cube(launch)]
 fn frames_normalised(
     x: &Tensor<f32>,
@@ -149,13 +149,19 @@ fn frames_normalised(
     rest: &Tensor<f32>,
     y: &mut Tensor<f32>,
     frames: u32,
+    epsilon: f32,
     #[comptime] form: Form,
+    #[comptime] running: bool,
 ) {
     let channels = mean.len();
     if ABSOLUTE_POS < y.len() {
         let channel = ABSOLUTE_POS % channels;
         let row = ABSOLUTE_POS / channels;
-        let scale = gamma[channel] * rest[channel];
+        let mut inverse = rest[channel];
+        if comptime!(running) {
+            inverse = 1.0f32 / (inverse + epsilon).sqrt();
+        }
+        let scale = gamma[channel] * inverse;
         let shift = beta[channel] - mean[channel] * scale;
         let mut value = 0.0f32;
         if is_real(mask, row, form) {
@@ -379,22 +385,36 @@ pub(super) fn masked_norm(operands: [CubeTensor; 4], epsilon: f32, form: Form) -
         parts as u32,
         epsilon,
     );
+    let y = normalised([x, mask, gamma, beta, mean.clone(), rest.clone()], epsilon, form, false);
+    [y, mean, variance, rest]
+}
+
+/// See [`super::norm::Norms::running_norm`].
+pub(super) fn running_norm(operands: [CubeTensor; 6], epsilon: f32, form: Form) -> CubeTensor {
+    normalised(operands.map(into_contiguous), epsilon, form, true)
+}
+
+fn normalised(operands: [CubeTensor; 6], epsilon: f32, form: Form, running: bool) -> CubeTensor {
+    let [x, mask, gamma, beta, mean, rest] = operands;
+    let [batch, frames, channels] = shape(&x);
     let y = empty(&x, &[batch, frames, channels]);
     frames_normalised::launch(
-        &client,
+        &y.client,
         cubes(&y),
         CubeDim::new_1d(UNITS),
         x.into_tensor_arg(),
         mask.into_tensor_arg(),
         gamma.into_tensor_arg(),
         beta.into_tensor_arg(),
-        mean.clone().into_tensor_arg(),
-        rest.clone().into_tensor_arg(),
+        mean.into_tensor_arg(),
+        rest.into_tensor_arg(),
         y.clone().into_tensor_arg(),
         frames as u32,
+        epsilon,
         form,
+        running,
     );
-    [y, mean, variance, rest]
+    y
 }
 
 /// See [`super::norm::Norms::masked_norm_back`].

@@ -36,7 +36,7 @@ pub(crate) use columns::add_row;
 pub(crate) use density::{distance, divergence, nll, sample};
 pub(crate) use grids::{fold, unfold};
 pub(crate) use highway::gated;
-pub(crate) use norm::batch_norm;
+pub(crate) use norm::{batch_norm, running_norm};
 pub(crate) use ops::{gru, lstm};
 pub(crate) use product::product;
 pub(crate) use update::{adam, assign, flush, settle, squared_norm_of_all};

@@ -27,6 +27,19 @@ pub trait Norms: Backend {
         form: Form,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
+    /// `x` normalised by running statistics in place of its own.
+    #[fusion(meta = |x, _mask, _gamma, _beta, _mean, _variance, _epsilon, _form| x.clone())]
+    fn running_norm(
+        x: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        epsilon: f32,
+        form: Form,
+    ) -> FloatTensor<Self>;
+
     /// From its gradient those of `x`, scale and offset.
     #[fusion(meta = meta::masked_norm_back)]
     fn masked_norm_back(
@@ -85,6 +98,19 @@ impl Norms for CubeBackend {
         frames::masked_norm([x, mask, gamma, beta], epsilon, form).into()
     }
 
+    fn running_norm(
+        x: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        epsilon: f32,
+        form: Form,
+    ) -> FloatTensor<Self> {
+        frames::running_norm([x, mask, gamma, beta, mean, variance], epsilon, form)
+    }
+
     fn masked_norm_back(
         gradient: FloatTensor<Self>,
         x: FloatTensor<Self>,
@@ -123,6 +149,19 @@ impl<B: Norms, C: CheckpointStrategy> Norms for Autodiff<B, C> {
                 (prep.finish(y), untracked(mean), untracked(variance), untracked(rest))
             }
         }
+    }
+
+    fn running_norm(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f32,
+        _: Form,
+    ) -> FloatTensor<Self> {
+        unreachable!("what is tracked is normalised by Burn's operations")
     }
 
     fn masked_norm_back(
@@ -175,4 +214,22 @@ pub(crate) fn batch_norm(
     let mask = mask.map_or_else(|| gamma.clone(), |mask| mask.clone().into_dispatch());
     let (y, mean, variance, _) = Dispatch::masked_norm(x.into_dispatch(), mask, gamma, beta, epsilon as f32, form);
     (Tensor::from_dispatch(y), [mean, variance].map(|tensor| Tensor::<1>::from_dispatch(tensor).inner()))
+}
+
+/// Normalises by running mean and variance, then `after`, without autodiff.
+///
+/// # Shapes
+/// As [`batch_norm`].
+pub(crate) fn running_norm(
+    x: Tensor<3>,
+    parameters: [Tensor<1>; 4],
+    epsilon: f64,
+    mask: Option<&Tensor<3>>,
+    after: After,
+) -> Tensor<3> {
+    let form = Form { after, masked: mask.is_some() };
+    let [gamma, beta, mean, variance] = parameters.map(Tensor::into_dispatch);
+    let mask = mask.map_or_else(|| gamma.clone(), |mask| mask.clone().into_dispatch());
+    let x = x.into_dispatch();
+    Tensor::from_dispatch(Dispatch::running_norm(x, mask, gamma, beta, mean, variance, epsilon as f32, form))
 }
