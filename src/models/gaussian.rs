@@ -87,7 +87,7 @@ impl<const D: usize> Gaussian<D> {
         }
     }
 
-    /// `mean + scale * noise`, differentiable in both (Kingma & Welling 2014, section 2.4). `noise` is standard normal.
+    /// `mean + scale * noise`, differentiable in mean and scale (Kingma & Welling 2014, section 2.4). `noise` is standard normal.
     pub fn sample(&self, noise: Tensor<D>) -> Tensor<D> {
         match (self.link, &self.outputs) {
             (Link::Softplus { floor }, Outputs::Apart { mean, spread }) if kernels::on_gpu(&mean.device()) => {
@@ -97,7 +97,8 @@ impl<const D: usize> Gaussian<D> {
         }
     }
 
-    /// Negative log-density of all of `x` together, in nats, including the constant `ln(2 pi) / 2` of each value; `[1]`.
+    /// Negative log-density of all of `x` together, in nats, including the constant `ln(2 pi) / 2` of each value; `[1]`. On a GPU it is
+    /// differentiable in mean and scale only.
     ///
     /// # Shapes
     /// `x` like the mean.

@@ -92,7 +92,7 @@ impl MaskedBatchNorm {
     /// # Shapes
     /// As [`forward_train`](Self::forward_train).
     pub fn forward(&self, x: Tensor<3>, lengths: &Lengths, after: After) -> Tensor<3> {
-        if kernels::on_gpu(&x.device()) && !x.is_autodiff() {
+        if kernels::on_gpu(&x.device()) && !x.is_autodiff() && !self.gamma.val().is_autodiff() {
             let parameters = [&self.gamma, &self.beta, &self.running_mean, &self.running_variance].map(Param::val);
             return kernels::running_norm(x, parameters, EPSILON, lengths.mask(), after);
         }

@@ -262,7 +262,11 @@ int cuModuleLoadData(void **out, const char *ptx) {
     Kernel *kernel = calloc(1, sizeof *kernel);
     const char *entry = strstr(ptx, ".entry ");
     if (!kernel || !entry || sscanf(entry, ".entry %255[^( \n]", kernel->entry) != 1) return INVALID_PTX;
-    if (recording) return refused_while_recording(kernel->entry);
+    if (recording) {
+        int status = refused_while_recording(kernel->entry);
+        free(kernel);
+        return status;
+    }
     int spilled = 0;
     double seconds = 0;
     int status = assemble(ptx, kernel, &spilled, &seconds);

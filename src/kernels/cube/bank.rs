@@ -12,6 +12,7 @@ use burn_cubecl::CubeBackend;
 
 use super::filters::{self, Filters};
 use super::many::Many;
+use super::tape::{parts, register};
 
 /// From filters `[taps * inputs, outputs]` to one matrix, and back.
 #[backend_extension(Autodiff, Cube: cfg(feature = "cube"), Fusion: cfg(feature = "cube"))]
@@ -68,11 +69,10 @@ fn on_tape<B: Banks, C: CheckpointStrategy, const N: usize>(
     weights: Many<Autodiff<B, C>>,
     filters: Filters,
 ) -> FloatTensor<Autodiff<B, C>> {
-    let (values, guards): (_, Vec<_>) = weights.0.into_iter().map(|weight| weight.into_parts()).unzip();
-    let guards: [_; N] = guards.try_into().expect("as many as filters");
+    let (weights, guards) = parts::<B, C, N>(weights);
     match OfFilters::<N>.prepare::<C>(guards).compute_bound().stateful() {
-        OpsKind::Tracked(prep) => prep.finish(filters, B::filters(Many(values), filters)),
-        OpsKind::UnTracked(prep) => prep.finish(B::filters(Many(values), filters)),
+        OpsKind::Tracked(prep) => prep.finish(filters, B::filters(weights, filters)),
+        OpsKind::UnTracked(prep) => prep.finish(B::filters(weights, filters)),
     }
 }
 
@@ -85,11 +85,7 @@ impl<B: Banks, const N: usize> Backward<B, N> for OfFilters<N> {
 
     fn backward(self, ops: Ops<Filters, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let found = B::filters_back(gradients.consume::<B>(&ops.node), ops.state);
-        for (node, found) in ops.parents.into_iter().zip(found.0) {
-            if let Some(node) = node {
-                gradients.register::<B>(node.id, found);
-            }
-        }
+        register::<B>(ops.parents.map(|node| node.map(|node| node.id)), found.0, gradients);
     }
 }
 

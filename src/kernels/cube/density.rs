@@ -1,4 +1,4 @@
-//! Negative log-densities and divergences of normal distributions whose scale is `floor + softplus(raw)`, and weighted distances, each
+//! Negative log-densities, divergences and samples of normal distributions whose scale is `floor + softplus(raw)`, and weighted distances, each
 //! with its way back in a kernel or two: as Burn's operations they are a quarter of a step's launches.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -13,6 +13,7 @@ use burn_cubecl::CubeBackend;
 
 use super::many::Many;
 use super::normal;
+use super::tape::{parts, register};
 use super::update::Update;
 
 /// Sums over all values.
@@ -143,12 +144,9 @@ const FIRST_ORDER: &str = "there are no gradients of gradients";
 
 impl<B: Densities + Update, C: CheckpointStrategy> Densities for Autodiff<B, C> {
     fn nll(x: FloatTensor<Self>, outputs: Many<Self>, floor: f32) -> FloatTensor<Self> {
-        match <[_; 2]>::try_from(outputs.0) {
-            Ok(outputs) => nll_on_tape::<B, C, 2>(x, outputs, floor),
-            Err(outputs) => {
-                let pairs: [_; 1] = outputs.try_into().expect("two tensors, or one of pairs");
-                nll_on_tape::<B, C, 1>(x, pairs, floor)
-            }
+        match outputs.0.len() {
+            1 => nll_on_tape::<B, C, 1>(x, outputs, floor),
+            _ => nll_on_tape::<B, C, 2>(x, outputs, floor),
         }
     }
 
@@ -226,16 +224,12 @@ impl<B: Densities + Update, C: CheckpointStrategy> Densities for Autodiff<B, C> 
 /// `x` is a constant.
 fn nll_on_tape<B: Densities + Update, C: CheckpointStrategy, const N: usize>(
     x: FloatTensor<Autodiff<B, C>>,
-    outputs: [FloatTensor<Autodiff<B, C>>; N],
+    outputs: Many<Autodiff<B, C>>,
     floor: f32,
 ) -> FloatTensor<Autodiff<B, C>> {
-    let (mut values, mut guards) = (Vec::new(), Vec::new());
-    for (value, guard) in outputs.map(|output| output.into_parts()) {
-        values.push(B::settle(value)); // once for both ways
-        guards.push(guard);
-    }
-    let (x, outputs) = (x.into_parts().0, Many(values));
-    let guards: [_; N] = guards.try_into().expect("as many as outputs");
+    let (Many(outputs), guards) = parts::<B, C, N>(outputs);
+    let outputs = Many(outputs.into_iter().map(B::settle).collect()); // once for both ways
+    let x = x.into_parts().0;
     match Nll::<N>.prepare::<C>(guards).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish((x.clone(), outputs.0.clone(), floor), B::nll(x, outputs, floor)),
         OpsKind::UnTracked(prep) => prep.finish(B::nll(x, outputs, floor)),
@@ -254,11 +248,7 @@ impl<B: Densities, const N: usize> Backward<B, N> for Nll<N> {
         let gradient = gradients.consume::<B>(&ops.node);
         let (x, outputs, floor) = ops.state;
         let found = B::nll_back(gradient, x, Many(outputs), floor);
-        for (node, found) in ops.parents.into_iter().zip(found.0) {
-            if let Some(node) = node {
-                gradients.register::<B>(node.id, found);
-            }
-        }
+        register::<B>(ops.parents.map(|node| node.map(|node| node.id)), found.0, gradients);
     }
 }
 
@@ -308,12 +298,7 @@ impl<B: Densities> Backward<B, 2> for Divergence {
         let gradient = gradients.consume::<B>(&ops.node);
         let (mean, raw, floor) = ops.state;
         let (for_mean, for_raw) = B::divergence_back(gradient, mean, raw, floor);
-        let [of_mean, of_raw] = ops.parents;
-        for (node, found) in [(of_mean, for_mean), (of_raw, for_raw)] {
-            if let Some(node) = node {
-                gradients.register::<B>(node.id, found);
-            }
-        }
+        register::<B>(ops.parents.map(|node| node.map(|node| node.id)), [for_mean, for_raw], gradients);
     }
 }
 

@@ -7,7 +7,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::rows::{COLUMNS, ROWS, parts};
+use super::rows::{COLUMNS, ROWS, parts, sum_of_column};
 use super::window::{UNITS, cubes};
 use super::{empty, shape};
 use crate::nn::After;
@@ -242,8 +242,6 @@ fn frame_slopes(
     parts: u32,
     #[comptime] form: Form,
 ) {
-    let mut sums = Shared::<[f32]>::new_slice(comptime!(ROWS * COLUMNS));
-    let mut products = Shared::<[f32]>::new_slice(comptime!(ROWS * COLUMNS));
     let unit = UNIT_POS_X as usize;
     let lane = unit / comptime!(COLUMNS);
     let channel = CUBE_POS_X as usize * comptime!(COLUMNS) + unit % comptime!(COLUMNS);
@@ -274,15 +272,9 @@ fn frame_slopes(
             row += parts * comptime!(ROWS);
         }
     }
-    sums[unit] = sum;
-    products[unit] = product;
-    sync_cube();
+    let sum = sum_of_column(sum);
+    let product = sum_of_column(product);
     if lane == 0 && channel < channels {
-        #[unroll]
-        for other in 1..comptime!(ROWS) {
-            sum += sums[unit + other * comptime!(COLUMNS)];
-            product += products[unit + other * comptime!(COLUMNS)];
-        }
         let at = CUBE_POS_Y as usize * 2 * channels + channel;
         found[at] = sum;
         found[at + channels] = product;

@@ -5,7 +5,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::products::sigmoid;
-use super::rows::{COLUMNS, ROWS, parts};
+use super::rows::{COLUMNS, ROWS, parts, sum_of_column};
 use super::window::{UNITS, cubes};
 use super::{empty, shape};
 
@@ -43,8 +43,6 @@ fn gates_back(
     rows: u32,
     parts: u32,
 ) {
-    let mut changes = Shared::<[f32]>::new_slice(comptime!(ROWS * COLUMNS));
-    let mut gates = Shared::<[f32]>::new_slice(comptime!(ROWS * COLUMNS));
     let unit = UNIT_POS_X as usize;
     let lane = unit / comptime!(COLUMNS);
     let channel = CUBE_POS_X as usize * comptime!(COLUMNS) + unit % comptime!(COLUMNS);
@@ -72,15 +70,9 @@ fn gates_back(
             row += parts as usize * comptime!(ROWS);
         }
     }
-    changes[unit] = of_change;
-    gates[unit] = of_gate;
-    sync_cube();
+    let of_change = sum_of_column(of_change);
+    let of_gate = sum_of_column(of_gate);
     if lane == 0 && channel < channels {
-        #[unroll]
-        for other in 1..comptime!(ROWS) {
-            of_change += changes[unit + other * comptime!(COLUMNS)];
-            of_gate += gates[unit + other * comptime!(COLUMNS)];
-        }
         let at = CUBE_POS_Y as usize * 2 * channels + channel;
         found[at] = of_change;
         found[at + channels] = of_gate;

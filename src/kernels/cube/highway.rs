@@ -10,6 +10,7 @@ use burn::tensor::Tensor;
 use burn_cubecl::CubeBackend;
 
 use super::gates;
+use super::tape::register;
 
 /// The two ways.
 #[backend_extension(Autodiff, Cube: cfg(feature = "cube"), Fusion: cfg(feature = "cube"))]
@@ -97,11 +98,7 @@ impl<B: Highways> Backward<B, 4> for Gated {
         let gradient = gradients.consume::<B>(&ops.node);
         let [x, both, change_bias, gate_bias] = ops.state;
         let found = <[_; 4]>::from(B::gated_back(gradient, x, both, change_bias, gate_bias));
-        for (node, found) in ops.parents.into_iter().zip(found) {
-            if let Some(node) = node {
-                gradients.register::<B>(node.id, found);
-            }
-        }
+        register::<B>(ops.parents.map(|node| node.map(|node| node.id)), found, gradients);
     }
 }
 

@@ -11,43 +11,55 @@ use super::many::sequence;
 use super::sums::{sum, sum_of_cube};
 use super::window::UNITS;
 
-/// How the cubes of a launch are shared among tensors: the first of each, and at the end how many there are.
+/// How the cubes of a launch are shared among tensors.
+///
+/// Kernels that are given several take them as buffers, which on CUDA may be longer than what is in them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Share(Vec<u32>);
+struct Share {
+    /// The first cube of each, and at the end how many there are.
+    first: Vec<u32>,
+    /// Values of each.
+    sizes: Vec<usize>,
+}
 
 impl Share {
     /// A cube for each stretch of so many `values` of a tensor, but not more than so many. A unit goes on to what is left.
-    fn of(sizes: impl Iterator<Item = usize>, values: usize, most: usize) -> Self {
-        let cubes = sizes.map(|size| size.div_ceil(values).clamp(1, most) as u32);
-        let starts = cubes.scan(0, |end, cubes| {
-            *end += cubes;
-            Some(*end)
-        });
-        Self([0].into_iter().chain(starts).collect())
+    fn of(tensors: &[CubeTensor], values: usize, most: usize) -> Self {
+        let sizes: Vec<_> = tensors.iter().map(|tensor| tensor.shape().num_elements()).collect();
+        let mut first = vec![0];
+        for size in &sizes {
+            first.push(first[first.len() - 1] + size.div_ceil(values).clamp(1, most) as u32);
+        }
+        Self { first, sizes }
     }
 
     fn count(&self) -> u32 {
-        self.0[self.0.len() - 1]
+        self.first[self.first.len() - 1]
+    }
+
+    /// Units of the cubes of a tensor.
+    fn units(&self, tensor: usize) -> usize {
+        ((self.first[tensor + 1] - self.first[tensor]) * UNITS) as usize
     }
 }
 
 /// Values that are worth a cube of their own.
 const VALUES: usize = 4 * UNITS as usize;
-/// The most cubes of a tensor.
-const CUBES: usize = 1024;
+/// The most cubes of a tensor; those of a launch are fewer than the 65 535 that wgpu takes.
+const CUBES: usize = 512;
 
 #[cube(launch)]
 fn assign_values(to: &mut Sequence<Box<[f32]>>, from: &Sequence<Box<[f32]>>, #[comptime] share: Share) {
     #[unroll]
-    for tensor in 0..comptime!(share.0.len() - 1) {
-        let first = comptime!(share.0[tensor]);
-        let end = comptime!(share.0[tensor + 1]);
+    for tensor in 0..comptime!(share.sizes.len()) {
+        let first = comptime!(share.first[tensor]);
+        let end = comptime!(share.first[tensor + 1]);
         if CUBE_POS_X >= first && CUBE_POS_X < end {
             let (to, from) = (&mut to[tensor], &from[tensor]);
             let mut index = ((CUBE_POS_X - first) * UNITS + UNIT_POS_X) as usize;
-            while index < to.len() {
+            while index < comptime!(share.sizes[tensor]) {
                 to[index] = from[index];
-                index += comptime!(((end - first) * UNITS) as usize);
+                index += comptime!(share.units(tensor));
             }
         }
     }
@@ -68,8 +80,8 @@ fn adam_steps(
 ) {
     #[unroll]
     for tensor in 0..comptime!(decays.len()) {
-        let first = comptime!(share.0[tensor]);
-        let end = comptime!(share.0[tensor + 1]);
+        let first = comptime!(share.first[tensor]);
+        let end = comptime!(share.first[tensor + 1]);
         if CUBE_POS_X >= first && CUBE_POS_X < end {
             let mut clip = 1.0f32;
             if comptime!(clips.len() > 0) {
@@ -81,7 +93,7 @@ fn adam_steps(
             let mean = &mut firsts[tensor];
             let square = &mut seconds[tensor];
             let mut index = ((CUBE_POS_X - first) * UNITS + UNIT_POS_X) as usize;
-            while index < gradient.len() {
+            while index < comptime!(share.sizes[tensor]) {
                 let slope = gradient[index] * clip;
                 let new_mean = numbers[0] * mean[index] + numbers[2] * slope;
                 let new_square = numbers[1] * square[index] + numbers[3] * slope * slope;
@@ -98,7 +110,7 @@ fn adam_steps(
                     let before = average[index];
                     average[index] = before + numbers[8] * (new - before);
                 }
-                index += comptime!(((end - first) * UNITS) as usize);
+                index += comptime!(share.units(tensor));
             }
         }
     }
@@ -114,15 +126,15 @@ const SQUARES_CUBES: usize = 64;
 fn add_squares(values: &Sequence<Box<[f32]>>, parts: &mut Tensor<f32>, before: u32, #[comptime] share: Share) {
     let mut sum = 0.0f32;
     #[unroll]
-    for tensor in 0..comptime!(share.0.len() - 1) {
-        let first = comptime!(share.0[tensor]);
-        let end = comptime!(share.0[tensor + 1]);
+    for tensor in 0..comptime!(share.sizes.len()) {
+        let first = comptime!(share.first[tensor]);
+        let end = comptime!(share.first[tensor + 1]);
         if CUBE_POS_X >= first && CUBE_POS_X < end {
             let values = &values[tensor];
             let mut index = ((CUBE_POS_X - first) * UNITS + UNIT_POS_X) as usize;
-            while index < values.len() {
+            while index < comptime!(share.sizes[tensor]) {
                 sum += values[index] * values[index];
-                index += comptime!(((end - first) * UNITS) as usize);
+                index += comptime!(share.units(tensor));
             }
         }
     }
@@ -130,10 +142,6 @@ fn add_squares(values: &Sequence<Box<[f32]>>, parts: &mut Tensor<f32>, before: u
     if UNIT_POS_X == 0 {
         parts[(before + CUBE_POS_X) as usize] = sum;
     }
-}
-
-fn sizes(tensors: &[CubeTensor]) -> impl Iterator<Item = usize> {
-    tensors.iter().map(|tensor| tensor.shape().num_elements())
 }
 
 /// The most tensors that a kernel is given: addresses and lengths fit into the 4 KiB of parameters that CUDA passes.
@@ -148,7 +156,7 @@ fn at_once(tensors_each: usize, like: &CubeTensor) -> usize {
 /// See [`super::update::Update::squares`].
 pub(super) fn squares(values: Vec<CubeTensor>) -> CubeTensor {
     let values: Vec<_> = values.into_iter().map(into_contiguous).collect();
-    let share = |values: &[CubeTensor]| Share::of(sizes(values), SQUARES, SQUARES_CUBES);
+    let share = |values: &[CubeTensor]| Share::of(values, SQUARES, SQUARES_CUBES);
     let parts = empty(&values[0], &[share(&values).count() as usize]);
     let mut done = 0;
     for values in values.chunks(at_once(1, &parts)) {
@@ -176,7 +184,7 @@ pub(super) fn assign(to: Vec<CubeTensor>, from: Vec<CubeTensor>) -> Vec<CubeTens
     let from: Vec<_> = from.into_iter().map(into_contiguous).collect();
     let at_once = at_once(2, &to[0]);
     for (to, from) in to.chunks(at_once).zip(from.chunks(at_once)) {
-        let share = Share::of(sizes(to), VALUES, CUBES);
+        let share = Share::of(to, VALUES, CUBES);
         assign_values::launch(
             &to[0].client,
             CubeCount::Static(share.count(), 1, 1),
@@ -208,7 +216,7 @@ pub(super) fn adam(
                 _ => &tensors[group * at_once..][..decays.len()],
             })
         };
-        let share = Share::of(sizes(&gradients[group * at_once..][..decays.len()]), VALUES, CUBES);
+        let share = Share::of(&gradients[group * at_once..][..decays.len()], VALUES, CUBES);
         adam_steps::launch(
             &numbers.client,
             CubeCount::Static(share.count(), 1, 1),

@@ -119,7 +119,7 @@ impl<B: FusionBackend> FusionValueAdapter<B> for Many<B> {
     }
 }
 
-/// Them as a kernel is given them.
+/// Them as a kernel is given them: buffers without shapes, which on CUDA may be longer than what is in them.
 pub(super) fn sequence(tensors: &[CubeTensor]) -> SequenceArg<Box<[f32]>> {
     tensors.iter().map(|tensor| tensor.clone().into_buffer_arg()).collect()
 }

@@ -10,6 +10,7 @@ use burn::tensor::Tensor;
 use burn_cubecl::CubeBackend;
 
 use super::frames::{self, Form};
+use super::tape::register;
 use crate::nn::After;
 
 /// The two ways.
@@ -189,11 +190,7 @@ impl<B: Norms> Backward<B, 3> for MaskedNorm {
         let gradient = gradients.consume::<B>(&ops.node);
         let ([x, mask, gamma, beta, mean, rest], form) = ops.state;
         let (for_x, for_gamma, for_beta) = B::masked_norm_back(gradient, x, mask, gamma, beta, mean, rest, form);
-        for (node, found) in ops.parents.into_iter().zip([for_x, for_gamma, for_beta]) {
-            if let Some(node) = node {
-                gradients.register::<B>(node.id, found);
-            }
-        }
+        register::<B>(ops.parents.map(|node| node.map(|node| node.id)), [for_x, for_gamma, for_beta], gradients);
     }
 }
 

@@ -20,10 +20,26 @@ pub(super) fn parts(rows: usize) -> usize {
     rows.div_ceil(ROWS * EACH).clamp(1, PARTS)
 }
 
+/// The sum of what the units of a column bring, all of which must call it, for the first of them.
+#[cube]
+pub(super) fn sum_of_column(value: f32) -> f32 {
+    let mut found = Shared::<[f32]>::new_slice(comptime!(ROWS * COLUMNS));
+    let unit = UNIT_POS_X as usize;
+    let mut sum = value;
+    found[unit] = value;
+    sync_cube();
+    if unit < comptime!(COLUMNS) {
+        #[unroll]
+        for other in 1..comptime!(ROWS) {
+            sum += found[unit + other * comptime!(COLUMNS)];
+        }
+    }
+    sum
+}
+
 /// A unit adds up every so manieth row of its column, the first unit of a column what its others found.
 #[cube(launch)]
 fn add_rows(x: &Tensor<f32>, sums: &mut Tensor<f32>, rows: u32, columns: u32, parts: u32) {
-    let mut found = Shared::<[f32]>::new_slice(comptime!(ROWS * COLUMNS));
     let unit = UNIT_POS_X as usize;
     let lane = unit / comptime!(COLUMNS);
     let column = CUBE_POS_X as usize * comptime!(COLUMNS) + unit % comptime!(COLUMNS);
@@ -37,13 +53,8 @@ fn add_rows(x: &Tensor<f32>, sums: &mut Tensor<f32>, rows: u32, columns: u32, pa
             row += parts * comptime!(ROWS);
         }
     }
-    found[unit] = sum;
-    sync_cube();
+    let sum = sum_of_column(sum);
     if lane == 0 && column < columns {
-        #[unroll]
-        for other in 1..comptime!(ROWS) {
-            sum += found[unit + other * comptime!(COLUMNS)];
-        }
         sums[(CUBE_POS_Z as usize * parts + CUBE_POS_Y as usize) * columns + column] = sum;
     }
 }
