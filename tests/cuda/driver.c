@@ -12,6 +12,7 @@
  *   CUDA_STUB_PTXAS    the assembler; without it modules are taken as they are
  *   CUDA_STUB_ARCH     compute capability, 90 unless given
  *   CUDA_STUB_SPOIL    so many recordings, from the first on, are refused
+ *   CUDA_STUB_WAIT     microseconds that waiting for kernels takes, 20000 unless given
  *   CUDA_STUB_MEMORY   bytes of the device, 80e9 unless given; more is out of memory
  */
 #define _GNU_SOURCE
@@ -138,12 +139,13 @@ int cuGraphDestroy(void *g) { return OK; }
 int cuGraphExecDestroy(void *g) { return OK; }
 
 /* Streams and events: whoever waits for kernels waits 20 ms, long enough for CubeCL, which repeats a kernel until its time can be
- * told. */
+ * told. Where the host's own time is asked for, once kernels are kept, that is to be less: CubeCL waits each time that some megabytes
+ * have been brought to the device. */
 
 static int launched;
 
 static int wait_for_kernels(void) {
-    if (__atomic_exchange_n(&launched, 0, __ATOMIC_SEQ_CST)) usleep(20000);
+    if (__atomic_exchange_n(&launched, 0, __ATOMIC_SEQ_CST)) usleep((unsigned)number("CUDA_STUB_WAIT", 20000));
     return OK;
 }
 
