@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use ndarray::Array2;
 use realfft::num_complex::Complex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -10,24 +11,29 @@ use vae_workshop::data::{Augment, Dataset, FeatureSet, PairDataset, Position, Ro
 use vae_workshop::dsp::phase::{Phase, reconstruct};
 use vae_workshop::dsp::stft::{PadMode, Stft};
 use vae_workshop::features::{FeatureConfig, FeatureExtractor, FeatureFile, Features};
-use vae_workshop::models::{CbhgConfig, ConvVaeConfig, LstmVaeConfig, Scale, VaeConfig, parameter_count};
+use vae_workshop::models::{CbhgConfig, ConvVaeConfig, LstmVaeConfig, Scale, Vae, VaeConfig, parameter_count};
 use vae_workshop::nn::Lengths;
 use vae_workshop::run::{
     AdamConfig, BatchConfig, BetaVae, Clipping, InverterRecipe, ModelConfig, Objective, RunConfig, Schedule,
 };
+use vae_workshop::synth::{Vocoder, VocoderConfig};
 use vae_workshop::train::{InverterTask, Session, Shown, Task, VaeTask, bin_weights};
 use vae_workshop::{Error, Result};
 
 use crate::sound;
 
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 16] = [
     "conv-vae",
     "lstm-vae",
     "cbhg-32x128",
     "cbhg-32x400",
     "cbhg-infer-60s",
+    "vae-encode-60s",
+    "vae-decode-60s",
     "cbhg-batch",
     "stft",
+    "mel-inverse",
+    "pghi-fast",
     "griffin-lim-50",
     "read-wav",
     "resample-44100",
@@ -63,17 +69,7 @@ impl Case {
     /// If no case has the name.
     pub fn open(name: &str, seed: u64, device: &Device) -> Result<Self> {
         match name {
-            "conv-vae" => vae(
-                VaeConfig::Conv(ConvVaeConfig {
-                    segment_frames: 20,
-                    n_mels: 80,
-                    channels: [32, 64, 64],
-                    hidden: 256,
-                    latents: 32,
-                }),
-                seed,
-                device,
-            ),
+            "conv-vae" => vae(conv_vae(), seed, device),
             "lstm-vae" => vae(
                 VaeConfig::Lstm(LstmVaeConfig {
                     segment_frames: 20,
@@ -88,9 +84,17 @@ impl Case {
             "cbhg-32x128" => inverter(BatchConfig { size: 32, frames: 128, augment: None }, seed, device),
             "cbhg-32x400" => inverter(BatchConfig { size: 32, frames: 400, augment: None }, seed, device),
             "cbhg-infer-60s" => Ok(inference(6000, seed, device)),
+            "vae-encode-60s" => {
+                Ok(network(conv_vae(), [300, 20, 80], seed, device, |vae, x: Tensor<3>| vae.encode(x).mean()))
+            }
+            "vae-decode-60s" => {
+                Ok(network(conv_vae(), [300, 32], seed, device, |vae, z: Tensor<2>| vae.decode(z).mean()))
+            }
             "cbhg-batch" => cbhg_batch(device),
             "stft" => Ok(stft(device)),
-            "griffin-lim-50" => Ok(griffin_lim(device)),
+            "mel-inverse" => mel_inverse(device),
+            "pghi-fast" => Ok(phase(Phase::PghiFast, device)),
+            "griffin-lim-50" => Ok(phase(Phase::GriffinLim, device)),
             "read-wav" => read_wav(device),
             "resample-44100" => Ok(resample(device)),
             "features" => features(device),
@@ -172,12 +176,43 @@ fn cbhg() -> CbhgConfig {
     }
 }
 
+fn conv_vae() -> VaeConfig {
+    VaeConfig::Conv(ConvVaeConfig { segment_frames: 20, n_mels: 80, channels: [32, 64, 64], hidden: 256, latents: 32 })
+}
+
+/// One way through a VAE without training.
+fn network<const D: usize, const E: usize>(
+    config: VaeConfig,
+    shape: [usize; D],
+    seed: u64,
+    device: &Device,
+    forward: fn(&Vae, Tensor<D>) -> Tensor<E>,
+) -> Case {
+    let trained = config.init(seed, &device.clone().autodiff());
+    let (parameters, model) = (Some(parameter_count(&trained)), trained.valid());
+    let x = waves(shape, device);
+    Case {
+        parameters,
+        configuration: json!({ "model": ModelConfig::from(config), "input": shape.to_vec() }),
+        work: Box::new(Repeated {
+            make: move || forward(&model, x.clone()),
+            tell: |output: &Tensor<E>| f64::from(output.clone().mean().into_scalar::<f32>()),
+            last: None,
+        }),
+        device: device.clone(),
+    }
+}
+
+fn waves<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    let values: Vec<f32> = (0..shape.iter().product()).map(|index| (index as f32 * 0.37).sin()).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
 /// Forward of one utterance of this length.
 fn inference(frames: usize, seed: u64, device: &Device) -> Case {
     let config = cbhg();
     let model = config.init(seed, &device.clone().autodiff()).valid();
-    let values: Vec<f32> = (0..frames * config.n_mels).map(|index| (index as f32 * 0.37).sin()).collect();
-    let x: Tensor<3> = Tensor::from_data(TensorData::new(values, [1, frames, config.n_mels]), device);
+    let x: Tensor<3> = waves([1, frames, config.n_mels], device);
     let lengths = Lengths::new(vec![frames], frames, device);
     Case {
         parameters: Some(parameter_count(&config.init(seed, &device.clone().autodiff()))),
@@ -210,14 +245,23 @@ fn stft(device: &Device) -> Case {
     plain(device, move || stft.forward(&samples), |spectrum| mean(spectrum.iter().map(|bin: &Complex<f32>| bin.norm())))
 }
 
-fn griffin_lim(device: &Device) -> Case {
+fn phase(phase: Phase, device: &Device) -> Case {
     let stft = transform();
     let magnitude = stft.forward(&sound::voice(10.0, 130.0).samples).mapv(|bin| bin.norm());
     plain(
         device,
-        move || reconstruct(magnitude.view(), &stft, &Phase::GriffinLim.config(0)),
+        move || reconstruct(magnitude.view(), &stft, &phase.config(0)),
         |samples: &Vec<f32>| mean(samples.iter().map(|sample| sample.abs())),
     )
+}
+
+/// From log-mels to the linear spectrum as `synth` without an inverter has it.
+fn mel_inverse(device: &Device) -> Result<Case> {
+    let vocoder = VocoderConfig { phase: Phase::PghiFast.config(0), emphasis: None, peak: None };
+    let vocoder = Vocoder::without_network(&FeatureConfig::default(), vocoder)?;
+    let features = FeatureExtractor::new(FeatureConfig::default())?.extract(&sound::voice(10.0, 130.0))?;
+    let linear = move || vocoder.linear(features.logmel.view());
+    Ok(plain(device, linear, |spectrum: &Array2<f32>| mean(spectrum.iter().copied())))
 }
 
 fn read_wav(device: &Device) -> Result<Case> {
