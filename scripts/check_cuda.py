@@ -42,7 +42,7 @@ CASES = {
     "lstm-bf16": ("train-vae", ["--arch", "lstm", "--precision", "bf16"]),
 }
 # The kernels of src/kernels/cube, for which there is no other choice.
-OWN = "(forward|backward|(un)?fold_windows|frames?_[a-z_]+|gates_[a-z]+|bank_filters|add_(rows|squares)|sum_values|(densiti|divergenc|distanc|sampl)es(_back)?|adam_steps|assign_values)_"
+OWN = "(forward|backward|(un)?fold_windows|frames?_[a-z_]+|gates_[a-z]+|bank_filters|add_(rows|squares)|rows_biased(_back)?|sum_values|(densiti|divergenc|distanc|sampl)es(_back)?|adam_steps|assign_values)_"
 RECURRENT = ["lstm", "cbhg", "lstm-bf16"]
 RECORDED, RECORDED_AGAIN = 7, 11  # the step that is
 

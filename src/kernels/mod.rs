@@ -31,9 +31,9 @@ mod winograd;
 pub(crate) use adam::{AdamStep, State as AdamState, Stepped, adam_step, squared_norm};
 pub(crate) use bank::bank;
 pub(crate) use cube::{
-    FILTERS_TOGETHER, adam as adam_in_place, assign, batch_norm as batch_norm_on_gpu, beside, distance, divergence,
-    filters, flush, fold, gated, gru as gru_scan, lstm as lstm_scan, nll, running_norm, sample, scans, serve as on_gpu,
-    settle, squared_norm_of_all, unfold,
+    FILTERS_TOGETHER, adam as adam_in_place, assign, batch_norm as batch_norm_on_gpu, beside, biased, distance,
+    divergence, filters, flush, fold, gated, gru as gru_scan, lstm as lstm_scan, nll, running_norm, sample, scans,
+    serve as on_gpu, settle, squared_norm_of_all, unfold,
 };
 pub(crate) use dense::dense;
 pub(crate) use grid::{Grid, convolve, deconvolve};
@@ -84,7 +84,7 @@ pub(crate) fn product<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<
 /// # Shapes
 /// `[rows, columns]` and `[columns]`
 pub(crate) fn add_row(x: Tensor<2>, row: Tensor<1>) -> Tensor<2> {
-    if on_gpu(&x.device()) { cube::add_row(x, row) } else { x + row.unsqueeze() }
+    if on_gpu(&x.device()) { biased(x, row, 1.0) } else { x + row.unsqueeze() }
 }
 
 /// Has one of the threads do `work` that the CPU's kernels share, where they compute on this device: each kernel then begins where it
@@ -133,7 +133,7 @@ mod cube {
         unreachable!("{ASKED}")
     }
 
-    pub(crate) fn add_row(_: Tensor<2>, _: Tensor<1>) -> Tensor<2> {
+    pub(crate) fn biased(_: Tensor<2>, _: Tensor<1>, _slope: f64) -> Tensor<2> {
         unreachable!("{ASKED}")
     }
 

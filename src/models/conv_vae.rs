@@ -195,8 +195,8 @@ impl Conv {
         let ([batch, rows, columns, _], [outputs, inputs, down, across]) = (x.dims(), self.weight.dims());
         let window = window([rows / self.stride[0], columns / self.stride[1]], [down, across], self.stride);
         let weight = self.weight.val().permute([2, 3, 1, 0]).reshape([down * across * inputs, outputs]);
-        let y = kernels::add_row(kernels::product(kernels::unfold(x, window), weight), self.bias.val());
-        activation::leaky_relu(y, SLOPE).reshape([batch, window.count[0], window.count[1], outputs])
+        let y = kernels::biased(kernels::product(kernels::unfold(x, window), weight), self.bias.val(), SLOPE);
+        y.reshape([batch, window.count[0], window.count[1], outputs])
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
@@ -250,8 +250,7 @@ impl Deconv {
         let windows = kernels::product(x.reshape([batch * rows * columns, inputs]), weight);
         let window = window([rows, columns], [down, across], self.stride);
         let y = kernels::fold(windows, window).reshape([-1, outputs as i64]);
-        let y = kernels::add_row(y, self.bias.val());
-        let y = slope.map_or(y.clone(), |slope| activation::leaky_relu(y, slope));
+        let y = kernels::biased(y, self.bias.val(), slope.unwrap_or(1.0));
         y.reshape([batch, window.grid[0], window.grid[1], outputs])
     }
 

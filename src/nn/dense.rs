@@ -17,7 +17,10 @@ pub fn dense<const D: usize>(layer: &Linear, x: Tensor<D>, slope: Option<f64>) -
         let bias = layer.bias.as_ref().expect("every layer here is made with a bias").val();
         return kernels::dense(x, layer.weight.val(), bias, slope.unwrap_or(1.0));
     }
-    let y = if kernels::on_gpu(&x.device()) { products(layer, x) } else { layer.forward(x) };
+    if kernels::on_gpu(&x.device()) {
+        return product(layer, x, slope.unwrap_or(1.0));
+    }
+    let y = layer.forward(x);
     match slope {
         Some(slope) => activation::leaky_relu(y, slope),
         None => y,
@@ -25,10 +28,10 @@ pub fn dense<const D: usize>(layer: &Linear, x: Tensor<D>, slope: Option<f64>) -
 }
 
 /// `layer` as one product, for a GPU.
-fn products<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
+fn product<const D: usize>(layer: &Linear, x: Tensor<D>, slope: f64) -> Tensor<D> {
     let (mut shape, [inputs, outputs]) = (x.dims(), layer.weight.dims());
     let rows = shape.iter().product::<usize>() / inputs;
     let bias = layer.bias.as_ref().expect("every layer here is made with a bias").val();
     shape[D - 1] = outputs;
-    kernels::add_row(kernels::product(x.reshape([rows, inputs]), layer.weight.val()), bias).reshape(shape)
+    kernels::biased(kernels::product(x.reshape([rows, inputs]), layer.weight.val()), bias, slope).reshape(shape)
 }

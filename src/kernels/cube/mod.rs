@@ -1,7 +1,7 @@
 //! What GPUs are given beside Burn's own operations, which are launches by the dozen where one will do: recurrent layers as one kernel for
 //! each pass over time ([`ops`]), convolutions as products of unfolded windows ([`grids`]) and of filters among zeros ([`bank`]), products
 //! in a precision of one's choice ([`product`]), batch normalisation ([`norm`]), highway layers ([`highway`]), densities, divergences and
-//! samples ([`density`]), sums over rows ([`columns`]) and the optimizer's changes in place ([`update`]).
+//! samples ([`density`]), biases ([`columns`]) and the optimizer's changes in place ([`update`]).
 //!
 //! CubeCL compiles them for CUDA, Vulkan and whatever else Burn's `Cube` backend has. A cube of units carries a few sequences
 //! through all steps; what is exchanged at each, it exchanges through shared memory; recurrent weights stay in registers where they
@@ -33,7 +33,7 @@ mod update;
 mod window;
 
 pub(crate) use bank::{TOGETHER as FILTERS_TOGETHER, beside, filters};
-pub(crate) use columns::add_row;
+pub(crate) use columns::biased;
 pub(crate) use density::{distance, divergence, nll, sample};
 pub(crate) use grids::{fold, unfold};
 pub(crate) use highway::gated;
