@@ -23,8 +23,7 @@ pub struct Shown {
 impl Shown {
     /// The task's terms, and the norm of all gradients before clipping.
     pub(super) fn of(terms: Vec<Term>, norm: Tensor<1>) -> Self {
-        let (names, values): (Vec<_>, Vec<_>) = terms.into_iter().chain([(GRADIENT_NORM, norm)]).unzip();
-        let values: Vec<Tensor<1>> = values;
+        let (names, values): (Vec<_>, Vec<Tensor<1>>) = terms.into_iter().chain([(GRADIENT_NORM, norm)]).unzip();
         let values = match kernels::on_gpu(&values[0].device()) {
             true => kernels::beside(values.into_iter().map(|value| value.reshape([1, 1])).collect()).reshape([-1]),
             false => Tensor::cat(values, 0),
