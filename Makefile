@@ -7,7 +7,8 @@
 #   make torture                     kills training and extraction at random moments, hundreds of times; each must come out as if left alone
 #   make fuzz                        coverage-guided fuzzing of the readers, SECONDS=60 each (needs `cargo install cargo-fuzz`)
 #   make test-wgpu                   networks, trainers and synth through wgpu against the CPU (Mesa's Vulkan in software will do; a long build)
-#   make test-cuda                   CUDA without a GPU: every kernel through NVRTC and ptxas, on a driver that runs none (a long build)
+#   make test-cuda                   CUDA without a GPU: every kernel through NVRTC and ptxas, and run by the CPU (a long build)
+#   make rehearse-gpu                what scripts/gpu-check does on a GPU, in small, kernels run by the CPU (as long a build)
 #   make smoke                       the demo in seconds, for continuous integration
 #   make test-peers                  TensorBoard and numpy read what it left
 #   make test-page                   the reports of what it left, in a browser: policy, sounds, keyboard, a phone's width (BROWSER=firefox)
@@ -47,7 +48,7 @@ OUT = $(call path,$(RUN)/out)
 TRAIN = $(FEATURES)/train $(FEATURES)/test --device $(DEVICE) --preset $(PRESET)
 MODELS = --vae $(VAE) --inverter $(INVERTER) --device $(DEVICE) --png
 
-.PHONY: demo build corpus features vae inverter synth test torture fuzz test-wgpu test-cuda test-peers test-page screenshots test-torch smoke lint check-cuda bench bench-peers \
+.PHONY: demo build corpus features vae inverter synth test torture fuzz test-wgpu cuda-in-software test-cuda rehearse-gpu test-peers test-page screenshots test-torch smoke lint check-cuda bench bench-peers \
     bench-extract bench-sound bench-latents gpu-bundle clean
 # Stages run in the order in which they are named, also under `make -j`; cargo and the programs use all cores by themselves.
 .NOTPARALLEL:
@@ -107,13 +108,22 @@ fuzz: smoke
 test-wgpu:
 	find /usr/share/vulkan/icd.d /etc/vulkan/icd.d -name '*.json' 2>/dev/null | grep -q . || test "$$(uname)" != Linux || \
 	    (apt-get update -qq && apt-get install -qq -y --no-install-recommends libvulkan1 mesa-vulkan-drivers)
-	$(CARGO) test --features wgpu-untuned --test it wgpu::
+	$(CARGO) test --features wgpu-untuned --test it gpu::
 
-test-cuda: smoke
+# Building the tests builds the programs as well, with one Burn for both.
+SOFTWARE_GPU = work/venv-cuda/bin/python scripts/software_gpu.py work/software-gpu
+cuda-in-software:
 	test -x work/venv-cuda/bin/python || python3 -m venv work/venv-cuda
 	work/venv-cuda/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-cuda.txt
-	$(CARGO) build --bins --features cuda
+	$(CARGO) test --features cuda --test it --no-run
+
+test-cuda: smoke cuda-in-software
 	work/venv-cuda/bin/python scripts/check_cuda.py $(BIN_DEV) work/smoke/features work/cuda
+	$(SOFTWARE_GPU) $(CARGO) test --features cuda --test it gpu::
+
+rehearse-gpu: cuda-in-software
+	tar -C $(BIN_DEV) -cf work/rehearsal.tar $(BUNDLED)
+	$(SOFTWARE_GPU) scripts/gpu-check --quick --bundle work/rehearsal.tar --limit 6000 --parts startup,parity,resume work/rehearsal
 
 SMOKE = PROFILE=dev RUN=work/smoke STEPS=30 DEVICE=cpu
 SMOKE_TRAIN = work/smoke/features/train work/smoke/features/test --device cpu --preset tiny

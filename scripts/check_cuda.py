@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""CUDA without a GPU: every kernel of a training run through NVRTC and ptxas, on a driver that runs none of them.
+"""CUDA without a GPU: every kernel of a training run through NVRTC and ptxas, on a driver of our own, and then run by the CPU.
 
     check_cuda.py BIN FEATURES WORK [--arch 90] [--cases conv,lstm,...]
 
 BIN has the programs built with `--features cuda`, FEATURES `train/` and `test/`; WORK is made. NVRTC, its headers and ptxas are
-those of NVIDIA's wheels in this Python's environment (scripts/requirements-cuda.txt). tests/cuda/driver.c, which stands for the
-driver, does everything but run the kernels: what fails here fails on a GPU as well, at compiling, at assembling, at launching or
-on the host. That numbers are right, and how fast they come, is for scripts/gpu-check on a GPU.
+those of NVIDIA's wheels in this Python's environment (scripts/requirements-cuda.txt). tests/cuda/driver.c stands for the driver:
+what fails here fails on a GPU as well. How fast it is, and what a GPU's own arithmetic comes to, is for scripts/gpu-check on a GPU.
 
-Each network trains a few steps at its default sizes. What is wanted:
+First each network trains a few steps at its default sizes, without its kernels being run. What is wanted:
 
 - the programs end well, on a device of 80 GB, and where the device is too small with the one line that says so;
 - kernels are assembled and launched within the device's limits. Autotune may try what is refused, but has to have a choice left;
@@ -17,11 +16,15 @@ Each network trains a few steps at its default sizes. What is wanted:
 - where there are recurrent layers, their own kernels are launched, none is refused, and none spills a register;
 - kernels, and which of them are the fastest, are kept: a third start compiles nothing. (A second one may, where the first was the
   time to try.)
+
+Then each is trained in small with its kernels run by the CPU (tests/cuda/ptx.py translates what NVRTC made of them), the last steps
+as replays, and its losses are those of `--device cpu` within gpu-check's tolerances: with blocks and threads taking their turns in
+order, and in the opposite order.
 """
 
 import argparse
+import importlib.machinery
 import importlib.util
-import os
 import re
 import shutil
 import statistics
@@ -30,8 +33,13 @@ import sys
 import time
 from pathlib import Path
 
+import software_gpu
+
 HERE = Path(__file__).resolve().parent
 TOO_SMALL = "the device's memory does not hold a batch of"
+loader = importlib.machinery.SourceFileLoader("gpu_check", str(HERE / "gpu-check"))
+gpu_check = importlib.util.module_from_spec(importlib.util.spec_from_loader("gpu_check", loader))
+loader.exec_module(gpu_check)
 # Name, program, flags.
 CASES = {
     "conv": ("train-vae", []),
@@ -58,32 +66,18 @@ def main():
     arguments = parser.parse_args()
     shutil.rmtree(arguments.work, ignore_errors=True)
     arguments.work.mkdir(parents=True)
-    environment = stub(arguments)
+    environment = software_gpu.environment(arguments.work, arguments.arch)
     failed = []
     for name in arguments.cases.split(","):
         failed += [f"{name}: {what}" for what in train(arguments, environment, name, *CASES[name])]
     failed += recorded_again(arguments, environment)
     failed += started_again(arguments, environment, arguments.cases.split(",")[0])
     failed += too_small(arguments, environment)
+    for name in arguments.cases.split(","):
+        failed += followed(arguments, software_gpu.running(arguments.work, environment), name, *CASES[name])
     for line in failed:
         print("FAILED", line)
     sys.exit(1 if failed else 0)
-
-
-def stub(arguments):
-    """The environment in which programs find the driver that stands for CUDA's, and NVIDIA's compilers."""
-    toolkit = next(Path(path) / "cu13" for path in importlib.util.find_spec("nvidia").submodule_search_locations)
-    driver = arguments.work / "driver"
-    driver.mkdir()
-    source = HERE.parent / "tests" / "cuda" / "driver.c"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", driver / "libcuda.so.1", source, "-lpthread"], check=True)
-    return os.environ | {
-        "LD_LIBRARY_PATH": f"{driver.resolve()}:{toolkit / 'lib'}",
-        "CUDA_PATH": str(toolkit),
-        "CUDA_STUB_PTXAS": str(toolkit / "bin" / "ptxas"),
-        "CUDA_STUB_ARCH": arguments.arch,
-        "XDG_CACHE_HOME": str((arguments.work / "cache").resolve()),
-    }
 
 
 def train(arguments, environment, name, program, flags):
@@ -125,14 +119,38 @@ def train(arguments, environment, name, program, flags):
     return failed
 
 
-def start(arguments, environment, folder, log, program, flags):
+def start(arguments, environment, folder, log, program, flags, device="cuda"):
     """A few steps in a folder of WORK, and the seconds they took."""
     features, steps = arguments.features, str(arguments.steps)
-    command = [arguments.bin / program, arguments.work / folder, features / "train", features / "test", "--device", "cuda"]
+    command = [arguments.bin / program, arguments.work / folder, features / "train", features / "test", "--device", device]
     command += ["--steps", steps, "--eval-every", steps, "--log-every", "1", *flags]
     begun = time.monotonic()
     done = subprocess.run(command, env=environment | {"CUDA_STUB_LOG": str(log)}, capture_output=True, text=True)
     return done, time.monotonic() - begun
+
+
+def followed(arguments, environment, name, program, flags):
+    """A small network's losses, kernels run by the CPU, against those of the programs' own device for it."""
+    failed, losses = [], {}
+    sides = {"cpu": ["cpu", {}], "cuda": ["cuda", {}], "reversed": ["cuda", {"CUDA_STUB_REVERSED": "1"}]}
+    precision = flags[flags.index("--precision") + 1] if "--precision" in flags else "tf32"
+    for side, (device, more) in sides.items():
+        log, folder = arguments.work / f"{name}-{side}.log", f"{name}-{side}"
+        here = [flag for flag in flags if device == "cuda" or flag not in ["--precision", precision]]
+        done, seconds = start(arguments, environment | more, folder, log, program, [*here, "--preset", "tiny", "--seed", "3"], device)
+        if done.returncode != 0:
+            return [f"{folder}, kernels run: ended with {done.returncode}: {done.stderr.strip()[-2000:]}"]
+        losses[side] = gpu_check.scalars(arguments.work / folder / "train", "loss/total")
+        if device == "cpu":
+            continue
+        *_, replays = read(log)
+        differences = [abs(one - other) / abs(one) for one, other in zip(losses["cpu"], losses[side], strict=True)]
+        print(f"{folder}, kernels run: {seconds:.0f} s, {replays} of {arguments.steps} steps replayed; losses are off the CPU's by "
+              f"{differences[0]:.1e} at the first step, {max(differences):.1e} at worst", flush=True)
+        first, any_step = gpu_check.TOLERANCES[{"f32": "device"}.get(precision, precision)]
+        if not replays or len(differences) != arguments.steps or differences[0] > first or max(differences) > any_step:
+            failed.append(f"{folder}: the losses are not the CPU's: {losses}")
+    return failed
 
 
 def recorded_again(arguments, environment):

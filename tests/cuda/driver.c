@@ -1,21 +1,29 @@
 /* A CUDA driver without a GPU: libcuda.so for machines that have none.
  *
- * It knows what CubeCL's CUDA runtime calls and nothing else. Memory is the host's, zeroed; streams are done with what they are
- * given at once; kernels are assembled by `ptxas`, as a driver does, and their launches are held against the device's limits, but
- * none is run: what a kernel would have written stays as it was. So everything but the values is tried: NVRTC on every kernel,
- * registers and shared memory, allocations, copies, the whole host side. While launches are recorded for a graph, what a driver
- * refuses then is refused: to wait, to allocate, to load a module.
+ * It knows what CubeCL's CUDA runtime calls and nothing else. Memory is the host's; kernels are assembled by `ptxas`, as a driver
+ * does, and their launches are held against the device's limits. Streams do what they are given as late as they may: not before
+ * someone waits for it. While launches are recorded for a graph, what a driver refuses then is refused: to wait, to allocate, to load
+ * a module, to depend on what is not recorded.
+ *
+ * Kernels are run by the CPU where CUDA_STUB_KERNELS is given (ptx.py, device.h), some thousand times slower than by a GPU, in memory
+ * that is NaN until something is written there; what a graph recorded is run again at each replay. Otherwise none is, memory is zero
+ * and reads back as zero, and everything but the values is tried: NVRTC on every kernel, registers and shared memory, allocations,
+ * copies, the whole host side.
  *
  *   CUDA_STUB_LOG      a file: a line of tab-separated values for each module loaded, each new form of launch and each launch that
  *                      is recorded, one where NVRTC is used or a graph recorded, one for the most memory in use, the count of
  *                      launches and that of replays
  *   CUDA_STUB_PTXAS    the assembler; without it modules are taken as they are
+ *   CUDA_STUB_RUN      the command that translates a kernel: ptx.py
+ *   CUDA_STUB_KERNELS  a folder for translated kernels, which are kept
+ *   CUDA_STUB_REVERSED blocks, warps and lanes take turns in the opposite order
  *   CUDA_STUB_ARCH     compute capability, 90 unless given
  *   CUDA_STUB_SPOIL    so many recordings, from the first on, are refused
  *   CUDA_STUB_WAIT     microseconds that waiting for kernels takes, 20000 unless given
  *   CUDA_STUB_MEMORY   bytes of the device, 80e9 unless given; more is out of memory
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -24,8 +32,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_PTX = 218, NOT_FOUND = 500, OUT_OF_RESOURCES = 701 };
-enum { NOT_WHILE_RECORDING = 900, SPOILT = 901 };
+#include "launch.h"
+
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_PTX = 218, NOT_FOUND = 500, OUT_OF_RESOURCES = 701, NOT_SUPPORTED = 801 };
+enum { NOT_WHILE_RECORDING = 900, SPOILT = 901, ISOLATED = 905 };
 enum { MOST_THREADS = 1024, MOST_SHARED = 227 * 1024, FREE_SHARED = 48 * 1024, REGISTERS = 65536 };
 
 typedef struct Kernel {
@@ -33,6 +43,9 @@ typedef struct Kernel {
     char entry[256];
     uint64_t seen[64]; /* forms of launch already noted */
     int forms;
+    int parameters;
+    const int *sizes;
+    int (*run)(const Launch *);
 } Kernel;
 
 /* Every allocation begins with where it came from and its size, on 512 bytes of its own. */
@@ -90,7 +103,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
     return OK;
 }
 
-static int context, stream, event;
+static int context; /* any address will do */
 
 int cuDevicePrimaryCtxRetain(void **out, int device) { return *out = &context, OK; }
 int cuDevicePrimaryCtxRelease_v2(int device) { return OK; }
@@ -98,78 +111,205 @@ int cuCtxSetCurrent(void *ctx) { return OK; }
 int cuCtxGetCurrent(void **out) { return *out = &context, OK; }
 int cuCtxGetStreamPriorityRange(int *least, int *greatest) { return *least = 0, *greatest = -5, OK; }
 
-/* Graphs: recordings of launches and copies, of which one is made at a time. */
+/* Streams, and graphs, which are recordings of what one stream is given. One is made at a time. */
 
-static int recording, recordings, spoilt, kernels, copies;
+typedef struct Stream Stream;
+typedef struct Graph Graph;
+
+/* What a stream is given: one of these. */
+typedef struct Node {
+    struct Node *next;
+    Kernel *kernel; /* to launch */
+    Launch launch;
+    void *to; /* to copy to */
+    const void *from;
+    void *kept; /* where it is copied from, if that is the node's own */
+    size_t size;
+    Graph *graph; /* to replay */
+    void *memory; /* to give back */
+    Stream *other; /* to wait for */
+    uint64_t until;
+} Node;
+
+struct Graph {
+    Node *first, **end;
+};
+
+struct Stream {
+    Node *first, **end;
+    uint64_t given, done;
+    Stream *before; /* all of them, from the last on */
+};
+
+typedef struct {
+    Stream *stream;
+    uint64_t number;
+    int recorded; /* in a graph */
+} Event;
+
+static Stream *streams;
+static Stream *recorded; /* the stream that is */
+static Graph *graph;
+static int recordings, spoilt, kernels, copies, launched;
 static long replays;
-static int graph; /* any address will do */
+static pthread_mutex_t work = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP; /* on streams and graphs */
+
+static int running(void) { return getenv("CUDA_STUB_KERNELS") != NULL; }
+static void give_back(void *memory);
+
+static void append(Node ***end, Node node) {
+    Node *kept = malloc(sizeof *kept);
+    *kept = node;
+    **end = kept;
+    *end = &kept->next;
+}
+
+static void give(Stream *stream, Node node) {
+    pthread_mutex_lock(&work);
+    if (stream == recorded) {
+        append(&graph->end, node);
+    } else {
+        append(&stream->end, node);
+        stream->given++;
+    }
+    pthread_mutex_unlock(&work);
+}
+
+static void drain(Stream *stream, uint64_t until);
+
+static void perform(const Node *node) {
+    if (node->kernel) node->kernel->run(&node->launch);
+    if (node->to) memcpy(node->to, node->from, node->size);
+    if (node->memory) give_back(node->memory);
+    if (node->other) drain(node->other, node->until);
+    for (Node *of_graph = node->graph ? node->graph->first : NULL; of_graph; of_graph = of_graph->next) perform(of_graph);
+}
+
+static void drain(Stream *stream, uint64_t until) {
+    pthread_mutex_lock(&work);
+    while (stream->done < until && stream->first) {
+        Node *node = stream->first;
+        stream->first = node->next;
+        if (!stream->first) stream->end = &stream->first;
+        stream->done++;
+        perform(node);
+        for (int i = 0; node->kernel && i < node->kernel->parameters; i++) free(node->launch.parameters[i]);
+        free(node->launch.parameters);
+        free(node->kept);
+        free(node);
+    }
+    pthread_mutex_unlock(&work);
+}
+
+static void drain_all(void) {
+    pthread_mutex_lock(&work);
+    for (Stream *stream = streams; stream; stream = stream->before) drain(stream, stream->given);
+    pthread_mutex_unlock(&work);
+}
 
 /* For what a driver does not do while a stream of any thread records, and spoils the recording. */
 static int refused_while_recording(const char *what) {
-    if (!recording) return OK;
-    char line[128];
+    if (!recorded) return OK;
+    char line[320];
     spoilt = 1;
     snprintf(line, sizeof line, "spoilt\t%s\n", what);
     note(line);
     return NOT_WHILE_RECORDING;
 }
 
-int cuStreamBeginCapture_v2(void *s, int mode) {
-    if (recording) return INVALID_VALUE;
-    recording = 1;
+int cuStreamBeginCapture_v2(Stream *stream, int mode) {
+    if (recorded) return INVALID_VALUE;
+    recorded = stream;
+    graph = calloc(1, sizeof *graph);
+    graph->end = &graph->first;
     kernels = copies = 0;
     spoilt = recordings++ < (int)number("CUDA_STUB_SPOIL", 0);
     return OK;
 }
 
-int cuStreamEndCapture(void *s, void **out) {
+int cuStreamEndCapture(Stream *stream, void **out) {
     char line[64];
-    if (!recording) return INVALID_VALUE;
-    recording = 0;
+    if (!recorded || recorded != stream) return INVALID_VALUE;
+    recorded = NULL;
     snprintf(line, sizeof line, "graph\t%d launches\t%d copies\t%s\n", kernels, copies, spoilt ? "REFUSED" : "good");
     note(line);
-    return *out = spoilt ? NULL : &graph, spoilt ? SPOILT : OK;
+    return *out = spoilt ? NULL : graph, spoilt ? SPOILT : OK;
 }
 
 int cuGraphGetNodes(void *g, void **out, size_t *count) { return *count = 0, OK; } /* it is asked for those of memory */
 int cuGraphNodeGetType(void *node, int *type) { return *type = 0, OK; }
-int cuGraphInstantiateWithFlags(void **out, void *g, unsigned long long flags) { return *out = &graph, OK; }
+int cuGraphInstantiateWithFlags(void **out, void *g, unsigned long long flags) { return *out = g, OK; }
 int cuGraphUpload(void *g, void *s) { return OK; }
 int cuGraphDestroy(void *g) { return OK; }
-int cuGraphExecDestroy(void *g) { return OK; }
+int cuGraphExecDestroy(void *g) { return drain_all(), OK; }
 
-/* Streams and events: whoever waits for kernels waits 20 ms, long enough for CubeCL, which repeats a kernel until its time can be
- * told. Where the host's own time is asked for, once kernels are kept, that is to be less: CubeCL waits each time that some megabytes
- * have been brought to the device. */
+int cuGraphLaunch(Graph *replayed, Stream *stream) {
+    give(stream, (Node){.graph = replayed});
+    return __atomic_add_fetch(&replays, 1, __ATOMIC_SEQ_CST), launched = 1, OK;
+}
 
-static int launched;
-
-static int wait_for_kernels(void) {
+/* Whoever waits for kernels waits 20 ms, long enough for CubeCL, which repeats a kernel until its time can be told. Where the host's
+ * own time is asked for, once kernels are kept, that is to be less: CubeCL waits each time that some megabytes have been brought to
+ * the device. */
+static int wait_for(Stream *stream, uint64_t until, const char *what) {
+    if (recorded) return refused_while_recording(what);
+    drain(stream, until);
     if (__atomic_exchange_n(&launched, 0, __ATOMIC_SEQ_CST)) usleep((unsigned)number("CUDA_STUB_WAIT", 20000));
     return OK;
 }
 
-int cuStreamCreate(void **out, unsigned flags) { return *out = &stream, OK; }
-int cuStreamCreateWithPriority(void **out, unsigned flags, int priority) { return *out = &stream, OK; }
-int cuGraphLaunch(void *g, void *s) { return __atomic_add_fetch(&replays, 1, __ATOMIC_SEQ_CST), launched = 1, OK; }
-int cuStreamSynchronize(void *s) { return recording ? refused_while_recording("cuStreamSynchronize") : wait_for_kernels(); }
-int cuStreamDestroy_v2(void *s) { return OK; }
-int cuStreamWaitEvent(void *s, void *e, unsigned flags) { return OK; }
-int cuEventCreate(void **out, unsigned flags) { return *out = &event, OK; }
-int cuEventRecord(void *e, void *s) { return OK; }
-int cuEventSynchronize(void *e) { return recording ? refused_while_recording("cuEventSynchronize") : wait_for_kernels(); }
-int cuEventQuery(void *e) { return OK; }
-int cuEventDestroy_v2(void *e) { return OK; }
+int cuStreamCreate(Stream **out, unsigned flags) {
+    Stream *made = calloc(1, sizeof *made);
+    made->end = &made->first;
+    pthread_mutex_lock(&work);
+    made->before = streams;
+    streams = made;
+    pthread_mutex_unlock(&work);
+    return *out = made, OK;
+}
+
+int cuStreamCreateWithPriority(Stream **out, unsigned flags, int priority) { return cuStreamCreate(out, flags); }
+int cuStreamSynchronize(Stream *stream) { return wait_for(stream, stream->given, "cuStreamSynchronize"); }
+int cuStreamDestroy_v2(Stream *stream) { return drain(stream, stream->given), OK; }
+
+int cuEventCreate(Event **out, unsigned flags) { return *out = calloc(1, sizeof **out), OK; }
+int cuEventRecord(Event *event, Stream *stream) { return *event = (Event){stream, stream->given, stream == recorded}, OK; }
+int cuEventDestroy_v2(Event *event) { return free(event), OK; }
 int cuEventElapsedTime(float *ms, void *a, void *b) { return *ms = 20, OK; }
 int cuEventElapsedTime_v2(float *ms, void *a, void *b) { return cuEventElapsedTime(ms, a, b); }
 
+int cuEventSynchronize(Event *event) {
+    return event->stream ? wait_for(event->stream, event->number, "cuEventSynchronize") : OK;
+}
+
+int cuEventQuery(Event *event) {
+    if (event->stream && !recorded) drain(event->stream, event->number);
+    return OK;
+}
+
+int cuStreamWaitEvent(Stream *stream, Event *event, unsigned flags) {
+    if (!event->stream || event->stream == stream) return OK;
+    if (stream == recorded || event->recorded) return refused_while_recording("cuStreamWaitEvent"), ISOLATED;
+    return give(stream, (Node){.other = event->stream, .until = event->number}), OK;
+}
+
 /* Memory */
 
+typedef struct Host {
+    char *start;
+    size_t size;
+    struct Host *before;
+} Host;
+
+static Host *pinned; /* the host's memory that was taken through the driver */
+
 static int take(void **out, size_t size, int counted) {
-    if (recording) return refused_while_recording("memory");
+    if (recorded) return refused_while_recording("memory");
+    size_t all = (size_t)number("CUDA_STUB_MEMORY", 80e9);
+    if (counted && in_use + size > all) drain_all();
     pthread_mutex_lock(&lock);
-    int full = counted && in_use + size > (size_t)number("CUDA_STUB_MEMORY", 80e9);
-    void *base = full ? NULL : calloc(size + 1024, 1);
+    void *base = counted && in_use + size > all ? NULL : running() ? malloc(size + 1024) : calloc(size + 1024, 1);
+    if (base && running()) memset(base, 0xff, size + 1024);
     if (base && counted) {
         in_use += size;
         if (in_use > most_used) most_used = in_use;
@@ -181,25 +321,71 @@ static int take(void **out, size_t size, int counted) {
     return *out = start, OK;
 }
 
-static int give(void *start) {
-    if (!start) return OK;
+static void give_back(void *start) {
     Head head = ((Head *)start)[-1];
     pthread_mutex_lock(&lock);
     in_use -= head.size;
     pthread_mutex_unlock(&lock);
-    return free(head.base), OK;
+    free(head.base);
 }
 
 int cuMemAlloc_v2(void **out, size_t size) { return take(out, size, 1); }
 int cuMemAllocAsync(void **out, size_t size, void *s) { return take(out, size, 1); }
-int cuMemFree_v2(void *start) { return give(start); }
-int cuMemFreeAsync(void *start, void *s) { return give(start); }
-int cuMemAllocHost_v2(void **out, size_t size) { return take(out, size, 0); }
-int cuMemFreeHost(void *start) { return give(start); }
-int cuMemcpyHtoDAsync_v2(void *to, const void *from, size_t size, void *s) { return copies += recording, memcpy(to, from, size), OK; }
-/* What is read back is what kernels came to: zero, whatever lay there before. */
-int cuMemcpyDtoHAsync_v2(void *to, const void *from, size_t size, void *s) { return copies += recording, memset(to, 0, size), OK; }
-int cuMemcpyDtoDAsync_v2(void *to, const void *from, size_t size, void *s) { return copies += recording, memcpy(to, from, size), OK; }
+int cuMemFree_v2(void *start) { return drain_all(), start ? give_back(start) : (void)0, OK; }
+int cuMemFreeAsync(void *start, Stream *stream) { return start ? give(stream, (Node){.memory = start}) : (void)0, OK; }
+
+int cuMemAllocHost_v2(void **out, size_t size) {
+    int status = take(out, size, 0);
+    if (status != OK) return status;
+    Host *host = malloc(sizeof *host);
+    pthread_mutex_lock(&lock);
+    *host = (Host){*out, size, pinned};
+    pinned = host;
+    pthread_mutex_unlock(&lock);
+    return OK;
+}
+
+int cuMemFreeHost(void *start) {
+    drain_all();
+    pthread_mutex_lock(&lock);
+    for (Host *host = pinned; host; host = host->before) {
+        if (host->start == start) host->size = 0;
+    }
+    pthread_mutex_unlock(&lock);
+    return give_back(start), OK;
+}
+
+static int is_pinned(const char *place) {
+    pthread_mutex_lock(&lock);
+    Host *host = pinned;
+    while (host && !(place >= host->start && place < host->start + host->size)) host = host->before;
+    pthread_mutex_unlock(&lock);
+    return host != NULL;
+}
+
+static int copy(void *to, const void *from, size_t size, Stream *stream) {
+    copies += stream == recorded;
+    return give(stream, (Node){.to = to, .from = from, .size = size}), OK;
+}
+
+/* Memory that the driver did not give out can be written over as soon as the call returns, and is to be read then. */
+
+int cuMemcpyHtoDAsync_v2(void *to, const void *from, size_t size, Stream *stream) {
+    if (is_pinned(from)) return copy(to, from, size, stream);
+    void *kept = memcpy(malloc(size), from, size);
+    copies += stream == recorded;
+    return give(stream, (Node){.to = to, .from = kept, .kept = kept, .size = size}), OK;
+}
+
+int cuMemcpyDtoHAsync_v2(void *to, const void *from, size_t size, Stream *stream) {
+    /* What kernels came to where none was run: zero, whatever lay there before. */
+    if (!running()) return memset(to, 0, size), OK;
+    copy(to, from, size, stream);
+    if (!is_pinned(to)) drain(stream, stream->given);
+    return OK;
+}
+
+int cuMemcpyDtoDAsync_v2(void *to, const void *from, size_t size, Stream *stream) { return copy(to, from, size, stream); }
 
 typedef struct {
     size_t x, y;
@@ -220,12 +406,13 @@ static char *begins(const Side *side) {
     return base + side->y * side->pitch + side->x;
 }
 
-int cuMemcpy2DAsync_v2(const Copy2D *copy, void *s) {
-    copies += recording;
-    for (size_t row = 0; row < copy->height; row++) {
-        char *to = begins(&copy->to) + row * copy->to.pitch;
-        if (copy->to.type == 1) memset(to, 0, copy->width);
-        else memcpy(to, begins(&copy->from) + row * copy->from.pitch, copy->width);
+int cuMemcpy2DAsync_v2(const Copy2D *rows, Stream *stream) {
+    for (size_t row = 0; row < rows->height; row++) {
+        char *to = begins(&rows->to) + row * rows->to.pitch;
+        const char *from = begins(&rows->from) + row * rows->from.pitch;
+        if (rows->to.type == 1) cuMemcpyDtoHAsync_v2(to, from, rows->width, stream);
+        else if (rows->from.type == 1) cuMemcpyHtoDAsync_v2(to, from, rows->width, stream);
+        else copy(to, from, rows->width, stream);
     }
     return OK;
 }
@@ -260,11 +447,36 @@ static int assemble(const char *ptx, Kernel *kernel, int *spilled, double *secon
     return status == 0 ? OK : INVALID_PTX;
 }
 
+/* Makes a kernel one that the CPU runs. */
+static int translate(const char *ptx, Kernel *kernel) {
+    const char *folder = getenv("CUDA_STUB_KERNELS"), *command = getenv("CUDA_STUB_RUN");
+    char path[1024], library[1024], line[8192];
+    uint64_t hash = 14695981039346656037ull;
+    if (!folder) return OK;
+    for (const char *at = ptx; *at; at++) hash = (hash ^ (unsigned char)*at) * 1099511628211ull;
+    snprintf(library, sizeof library, "%s/%016llx.so", folder, (unsigned long long)hash);
+    if (access(library, R_OK) != 0) {
+        snprintf(path, sizeof path, "%s/XXXXXX", folder);
+        int file = mkstemp(path);
+        if (!command || file < 0 || write(file, ptx, strlen(ptx)) != (ssize_t)strlen(ptx)) return INVALID_PTX;
+        close(file);
+        snprintf(line, sizeof line, "%s '%s' '%s.so' && mv '%s.so' '%s'", command, path, path, path, library);
+        if (system(line) != 0) return INVALID_PTX;
+        unlink(path);
+    }
+    void *made = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+    if (!made) return fprintf(stderr, "%s\n", dlerror()), INVALID_PTX;
+    kernel->parameters = ((int (*)(void))dlsym(made, "parameters"))();
+    kernel->sizes = ((const int *(*)(void))dlsym(made, "sizes"))();
+    kernel->run = (int (*)(const Launch *))dlsym(made, "run");
+    return OK;
+}
+
 int cuModuleLoadData(void **out, const char *ptx) {
     Kernel *kernel = calloc(1, sizeof *kernel);
     const char *entry = strstr(ptx, ".entry ");
     if (!kernel || !entry || sscanf(entry, ".entry %255[^( \n]", kernel->entry) != 1) return INVALID_PTX;
-    if (recording) {
+    if (recorded) {
         int status = refused_while_recording(kernel->entry);
         free(kernel);
         return status;
@@ -272,6 +484,7 @@ int cuModuleLoadData(void **out, const char *ptx) {
     int spilled = 0;
     double seconds = 0;
     int status = assemble(ptx, kernel, &spilled, &seconds);
+    if (status == OK) status = translate(ptx, kernel);
     kernel->module = __atomic_add_fetch(&modules, 1, __ATOMIC_SEQ_CST);
     kernel->allowed_shared = FREE_SHARED;
     char line[1024];
@@ -295,10 +508,10 @@ int cuFuncSetAttribute(Kernel *kernel, int attribute, int value) {
 }
 
 int cuLaunchKernel(Kernel *kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
-                   void *s, void **parameters, void **extra) {
+                   Stream *stream, void **parameters, void **extra) {
     uint64_t threads = (uint64_t)bx * by * bz, registers = ((kernel->registers + 7) & ~7) * ((threads + 31) & ~31ull);
     int status = OK;
-    if (recording) {
+    if (stream == recorded) {
         char line[512];
         snprintf(line, sizeof line, "node\t%s\t%u %u %u\t%u %u %u\n", kernel->entry, gx, gy, gz, bx, by, bz);
         note(line);
@@ -310,6 +523,15 @@ int cuLaunchKernel(Kernel *kernel, unsigned gx, unsigned gy, unsigned gz, unsign
     if (!gx || !gy || !gz || !threads || threads > MOST_THREADS || bz > 64 || gy > 65535 || gz > 65535) status = INVALID_VALUE;
     else if (shared + kernel->fixed_shared > (unsigned)kernel->allowed_shared) status = INVALID_VALUE;
     else if (registers > REGISTERS) status = OUT_OF_RESOURCES;
+    if (status == OK && kernel->run) {
+        Launch launch = {{gx, gy, gz}, {bx, by, bz}, shared, getenv("CUDA_STUB_REVERSED") != NULL, parameters};
+        launch.parameters = calloc(kernel->parameters, sizeof(void *));
+        for (int i = 0; i < kernel->parameters; i++) {
+            launch.parameters[i] = aligned_alloc(64, (kernel->sizes[i] + 63) / 64 * 64);
+            memcpy(launch.parameters[i], parameters[i], kernel->sizes[i]);
+        }
+        give(stream, (Node){.kernel = kernel, .launch = launch});
+    }
     uint64_t form = threads | (uint64_t)shared << 16 | (uint64_t)status << 48;
     pthread_mutex_lock(&lock);
     int known = kernel->forms == 64;
@@ -329,9 +551,43 @@ int cuLaunchKernel(Kernel *kernel, unsigned gx, unsigned gy, unsigned gz, unsign
 int cuGetExportTable(const void **table, const void *id) { return note("nvrtc\n"), *table = NULL, NOT_FOUND; }
 
 /* Tensor maps are opaque to everyone but the kernels. */
-int cuTensorMapEncodeTiled(void *map, ...) { return memset(map, 0, 128), OK; }
-int cuTensorMapEncodeIm2col(void *map, ...) { return memset(map, 0, 128), OK; }
-int cuTensorMapEncodeIm2colWide(void *map, ...) { return memset(map, 0, 128), OK; }
+static int describe(TensorMap *map, int type, unsigned rank, char *base, const uint64_t *dims, const uint64_t *strides, const unsigned *steps,
+                    int interleave, int swizzle) {
+    static const uint8_t sizes[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};
+    if (type < 0 || type >= (int)sizeof sizes || rank < 1 || rank > 5 || interleave || swizzle > 3 || (uintptr_t)base % 16) return INVALID_VALUE;
+    *map = (TensorMap){.base = base, .rank = rank, .element = sizes[type], .swizzle = swizzle};
+    for (unsigned i = 0; i < rank; i++) {
+        if (!steps[i] || steps[i] > 8 || (i && strides[i - 1] % 16)) return INVALID_VALUE;
+        map->dims[i] = dims[i], map->steps[i] = steps[i];
+        if (i) map->strides[i - 1] = strides[i - 1];
+    }
+    return OK;
+}
+
+int cuTensorMapEncodeTiled(void *out, int type, unsigned rank, char *base, const uint64_t *dims, const uint64_t *strides, const unsigned *box,
+                           const unsigned *steps, int interleave, int swizzle, int promotion, int fill) {
+    TensorMap map;
+    int status = describe(&map, type, rank, base, dims, strides, steps, interleave, swizzle);
+    if (status != OK || box[0] * map.element % 16) return INVALID_VALUE;
+    for (unsigned i = 0; i < rank; i++) {
+        if (!box[i] || box[i] > 256 || steps[i] != 1) return INVALID_VALUE;
+        map.box[i] = box[i];
+    }
+    return memset(out, 0, 128), memcpy(out, &map, sizeof map), OK;
+}
+
+int cuTensorMapEncodeIm2col(void *out, int type, unsigned rank, char *base, const uint64_t *dims, const uint64_t *strides, const int *lower,
+                            const int *upper, unsigned channels, unsigned pixels, const unsigned *steps, int interleave, int swizzle,
+                            int promotion, int fill) {
+    TensorMap map;
+    int status = describe(&map, type, rank, base, dims, strides, steps, interleave, swizzle);
+    if (status != OK || rank < 3 || !pixels || pixels > 1024 || !channels || channels > 256) return INVALID_VALUE;
+    map.pixels = pixels, map.channels = channels;
+    for (unsigned i = 0; i < rank - 2; i++) map.lower[i] = lower[i], map.upper[i] = upper[i];
+    return memset(out, 0, 128), memcpy(out, &map, sizeof map), OK;
+}
+
+int cuTensorMapEncodeIm2colWide(void *map, ...) { return running() ? NOT_SUPPORTED : (memset(map, 0, 128), OK); }
 
 int cuGetErrorName(int error, const char **out) {
     return *out = error == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : error == OUT_OF_RESOURCES ? "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"

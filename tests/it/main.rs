@@ -13,6 +13,8 @@ mod extract;
 mod factors;
 mod faults;
 mod features;
+#[cfg(feature = "cube")]
+mod gpu;
 mod kernels;
 mod latents;
 mod long;
@@ -34,5 +36,3 @@ mod tampering;
 mod torch;
 mod training;
 mod unattended;
-#[cfg(feature = "wgpu-untuned")]
-mod wgpu;
