@@ -57,6 +57,7 @@ struct Thread {
     Block *block;
     State state;
     int begun;
+    uint64_t instructions, requested;
     jmp_buf rests;
     ucontext_t start;
 };
@@ -68,6 +69,30 @@ static void fail(const Thread *t, const char *what) {
             t->block->ctaid[2], t->tid[0], t->tid[1], t->tid[2], what);
     abort();
 }
+
+/* Counts, where ptx.py is asked for them. A bit for each sector of memory. */
+
+#ifdef COUNT
+#define INSTRUCTIONS(n) (t->instructions += n)
+static uint64_t *sectors[2], least = ~0ull, most;
+
+static void touch(Thread *t, b64 address, unsigned size, int written) {
+    uint64_t sector = address >> 5;
+    t->requested += size;
+    __atomic_fetch_or(&sectors[written][sector / 64], 1ull << sector % 64, __ATOMIC_RELAXED);
+    while (sector < __atomic_load_n(&least, __ATOMIC_RELAXED)) __atomic_store_n(&least, sector, __ATOMIC_RELAXED);
+    while (sector > __atomic_load_n(&most, __ATOMIC_RELAXED)) __atomic_store_n(&most, sector, __ATOMIC_RELAXED);
+}
+
+static uint64_t touched(int written) {
+    uint64_t found = 0;
+    for (uint64_t i = least / 64; i <= most / 64; i++) found += __builtin_popcountll(sectors[written][i]);
+    return 32 * found;
+}
+#else
+#define INSTRUCTIONS(n)
+#define touch(t, address, size, written)
+#endif
 
 /* Turns */
 
@@ -135,6 +160,14 @@ static void run_block(Block *block) {
 static int run_blocks(const Launch *launch, const char *name, b32 fixed_shared, int alone) {
     unsigned size = launch->block[0] * launch->block[1] * launch->block[2], warps = (size + WARP - 1) / WARP;
     long blocks = (long)launch->grid[0] * launch->grid[1] * launch->grid[2];
+#ifdef COUNT
+    Counts counts = {0};
+    for (int i = 0; i < 2; i++) {
+        if (sectors[i]) madvise((char *)sectors[i] + (least / 64 * 8 & ~4095ull), (most - least) / 8 + 8192, MADV_DONTNEED);
+        else sectors[i] = mmap(NULL, 1ull << 39, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    }
+    least = ~0ull, most = 0;
+#endif
 #pragma omp parallel
     {
         Block block = {.launch = launch, .name = name, .size = size, .shared_bytes = fixed_shared + launch->shared};
@@ -170,12 +203,25 @@ static int run_blocks(const Launch *launch, const char *name, b32 fixed_shared, 
                 else t->state = READY;
             }
             if (!alone) run_block(&block);
+#ifdef COUNT
+#pragma omp critical
+            for (unsigned j = 0; j < size; j++) {
+                Thread *t = &block.threads[j];
+                counts.instructions += t->instructions, counts.requested += t->requested;
+                if (t->instructions > counts.longest) counts.longest = t->instructions;
+                t->instructions = t->requested = 0;
+            }
+#endif
         }
         if (stack) munmap(stack, stacks);
         free(block.shared);
         free(block.warps);
         free(block.threads);
     }
+#ifdef COUNT
+    counts.read = most ? touched(0) : 0, counts.written = most ? touched(1) : 0;
+    if (launch->counts) *launch->counts = counts;
+#endif
     return 0;
 }
 
@@ -244,6 +290,16 @@ static inline f32 fma_down(f32 x, f32 y, f32 z) {
 static inline char *at(const Thread *t, b64 address, unsigned size) {
     if (address % size) fail(t, "an address that is no multiple of its value's size");
     return (char *)address;
+}
+
+static inline char *read_at(Thread *t, b64 address, unsigned size) {
+    touch(t, address, size, 0);
+    return at(t, address, size);
+}
+
+static inline char *write_at(Thread *t, b64 address, unsigned size) {
+    touch(t, address, size, 1);
+    return at(t, address, size);
 }
 
 static inline char *in_shared(const Thread *t, b32 address, unsigned size) {
@@ -423,14 +479,14 @@ static inline pred mbarrier_wait(Thread *t, b32 address, b32 phase) {
     return mbarrier(t, address)->phase != (phase & 1);
 }
 
-static inline void copy_async(const Thread *t, b32 to, b64 from, b32 size, b32 taken) {
+static inline void copy_async(Thread *t, b32 to, b64 from, b32 size, b32 taken) {
     char *place = in_shared(t, to, size);
-    memcpy(place, at(t, from, taken ? size : 1), taken);
+    if (taken) memcpy(place, read_at(t, from, size), taken);
     memset(place + taken, 0, size - taken);
 }
 
 /* The i-th element of what is copied. Outside of the tensor there are zeros. */
-static inline void copy_element(const Thread *t, const TensorMap *map, b32 to, b32 i, const b32 *at) {
+static inline void copy_element(Thread *t, const TensorMap *map, b32 to, b32 i, const b32 *at) {
     b32 size = map->element, place = to + i * size;
     char *from = map->base;
     int within = 1;
@@ -440,11 +496,11 @@ static inline void copy_element(const Thread *t, const TensorMap *map, b32 to, b
     }
     /* The swizzles of 32, 64 and 128 bytes exchange sixteens of bytes by what the place is a multiple of. */
     place ^= (place >> 3 & 0x70) & (map->swizzle == 3 ? 0x70 : map->swizzle == 2 ? 0x30 : map->swizzle == 1 ? 0x10 : 0);
-    if (within) memcpy(in_shared(t, place, size), from, size);
+    if (within) memcpy(in_shared(t, place, size), read_at(t, (b64)from, size), size);
     else memset(in_shared(t, place, size), 0, size);
 }
 
-static inline void copy_tensor(const Thread *t, b32 to, b64 tensor, const b32 *corner, b32 barrier) {
+static inline void copy_tensor(Thread *t, b32 to, b64 tensor, const b32 *corner, b32 barrier) {
     const TensorMap *map = (const TensorMap *)tensor;
     b32 count = 1, at[5];
     for (int d = 0; d < map->rank; d++) count *= map->box[d];
@@ -457,7 +513,7 @@ static inline void copy_tensor(const Thread *t, b32 to, b64 tensor, const b32 *c
     mbarrier_change(t, barrier, 0, -(int)(count * map->element));
 }
 
-static inline void copy_columns(const Thread *t, b32 to, b64 tensor, const b32 *corner, const b16 *offsets, b32 barrier) {
+static inline void copy_columns(Thread *t, b32 to, b64 tensor, const b32 *corner, const b16 *offsets, b32 barrier) {
     const TensorMap *map = (const TensorMap *)tensor;
     int inner = map->rank - 2;
     b32 pixel[5], at[5];

@@ -16,6 +16,7 @@
  *   CUDA_STUB_PTXAS    the assembler; without it modules are taken as they are
  *   CUDA_STUB_RUN      the command that translates a kernel: ptx.py
  *   CUDA_STUB_KERNELS  a folder for translated kernels, which are kept
+ *   CUDA_STUB_COUNT    what each launch of a recording takes goes to the log at the first replay (scripts/count_kernels.py)
  *   CUDA_STUB_REVERSED blocks, warps and lanes take turns in the opposite order
  *   CUDA_STUB_ARCH     compute capability, 90 unless given
  *   CUDA_STUB_SPOIL    so many recordings, from the first on, are refused
@@ -120,6 +121,7 @@ typedef struct Graph Graph;
 typedef struct Node {
     struct Node *next;
     Kernel *kernel; /* to launch */
+    int counted; /* is to be */
     Launch launch;
     void *to; /* to copy to */
     const void *from;
@@ -177,8 +179,22 @@ static void give(Stream *stream, Node node) {
 
 static void drain(Stream *stream, uint64_t until);
 
-static void perform(const Node *node) {
-    if (node->kernel) node->kernel->run(&node->launch);
+static void run(Node *node) {
+    Launch launch = node->launch;
+    Counts counts = {0};
+    char line[1024];
+    launch.counts = &counts;
+    node->kernel->run(&launch);
+    if (!node->counted) return;
+    node->counted = 0; /* at the first replay only */
+    snprintf(line, sizeof line, "count\t%s\t%u %u %u\t%u %u %u\t%lu\t%lu\t%lu\t%lu\t%lu\n", node->kernel->entry, launch.grid[0], launch.grid[1],
+             launch.grid[2], launch.block[0], launch.block[1], launch.block[2], counts.instructions, counts.longest, counts.requested,
+             counts.read, counts.written);
+    note(line);
+}
+
+static void perform(Node *node) {
+    if (node->kernel) run(node);
     if (node->to) memcpy(node->to, node->from, node->size);
     if (node->memory) give_back(node->memory);
     if (node->other) drain(node->other, node->until);
@@ -454,7 +470,7 @@ static int translate(const char *ptx, Kernel *kernel) {
     uint64_t hash = 14695981039346656037ull;
     if (!folder) return OK;
     for (const char *at = ptx; *at; at++) hash = (hash ^ (unsigned char)*at) * 1099511628211ull;
-    snprintf(library, sizeof library, "%s/%016llx.so", folder, (unsigned long long)hash);
+    snprintf(library, sizeof library, "%s/%016llx%s.so", folder, (unsigned long long)hash, getenv("CUDA_STUB_COUNT") ? "-counted" : "");
     if (access(library, R_OK) != 0) {
         snprintf(path, sizeof path, "%s/XXXXXX", folder);
         int file = mkstemp(path);
@@ -524,13 +540,13 @@ int cuLaunchKernel(Kernel *kernel, unsigned gx, unsigned gy, unsigned gz, unsign
     else if (shared + kernel->fixed_shared > (unsigned)kernel->allowed_shared) status = INVALID_VALUE;
     else if (registers > REGISTERS) status = OUT_OF_RESOURCES;
     if (status == OK && kernel->run) {
-        Launch launch = {{gx, gy, gz}, {bx, by, bz}, shared, getenv("CUDA_STUB_REVERSED") != NULL, parameters};
+        Launch launch = {{gx, gy, gz}, {bx, by, bz}, shared, getenv("CUDA_STUB_REVERSED") != NULL, parameters, NULL};
         launch.parameters = calloc(kernel->parameters, sizeof(void *));
         for (int i = 0; i < kernel->parameters; i++) {
             launch.parameters[i] = aligned_alloc(64, (kernel->sizes[i] + 63) / 64 * 64);
             memcpy(launch.parameters[i], parameters[i], kernel->sizes[i]);
         }
-        give(stream, (Node){.kernel = kernel, .launch = launch});
+        give(stream, (Node){.kernel = kernel, .launch = launch, .counted = stream == recorded && getenv("CUDA_STUB_COUNT")});
     }
     uint64_t form = threads | (uint64_t)shared << 16 | (uint64_t)status << 48;
     pthread_mutex_lock(&lock);

@@ -10,6 +10,7 @@ One C statement for each instruction, registers as variables, branches as gotos;
 What PTX there is beyond what kernels have needed so far is refused by name. Sources: PTX ISA 9, of NVIDIA.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -56,7 +57,7 @@ class Translation:
                 self.shared[name] = self.fixed
                 self.fixed += SIZES[kind] * int(count or 0)
         self.scopes, self.products, self.meets = [{}], set(), False
-        self.lines = [self.statement(text) for text in statements(body)]
+        self.lines = counted([self.statement(text) for text in statements(body)])
 
     def source(self):
         products = "".join(
@@ -142,9 +143,9 @@ class Translation:
         text = variable(base) if declared else self.read(base, "b64")
         return f"{text} + {offset.strip()}" if offset else text
 
-    def place(self, space, operand, size):
+    def place(self, space, operand, size, how="read"):
         address = self.address(operand)
-        return f"in_shared(t, {address}, {size})" if space == "shared" else f"at(t, {address}, {size})"
+        return f"in_shared(t, {address}, {size})" if space == "shared" else f"{how}_at(t, {address}, {size})"
 
     # Statements
 
@@ -377,7 +378,7 @@ class Translation:
         kind, space = self.moved(op)
         whole, names = self.unsigned(kind), vector(x[1])
         values = " ".join(f"(({whole} *)place)[{i}] = {self.read(name, whole)};" for i, name in enumerate(names))
-        return f"{{ char *place = {self.place(space, x[0], SIZES[kind] * len(names))}; {values} }}"
+        return f"{{ char *place = {self.place(space, x[0], SIZES[kind] * len(names), 'write')}; {values} }}"
 
     @staticmethod
     def moved(op):
@@ -517,6 +518,19 @@ def statements(body):
                 label = re.match(r"\s*([$\w]+:)(?!:)(.*)", pending, re.S)
 
 
+def counted(lines):
+    """The same, with the instructions up to the next label or branch counted before the first of them."""
+    found, segment = [], []
+    for line in [*lines, "return;"]:
+        if line.endswith(":;") or "goto " in line or line == "return;" or line in "{}":
+            count = sum(not re.match(r"(b8|b16|b32|b64|f32|f64|pred|char) ", part) for part in segment) + ("goto " in line)
+            found += [f"INSTRUCTIONS({count});"] * bool(count) + segment + [line]
+            segment = []
+        else:
+            segment.append(line)
+    return found
+
+
 def operands(text):
     """Split at the commas outside of brackets."""
     found, depth = [""], 0
@@ -546,7 +560,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         c, made = Path(folder) / "kernel.c", Path(folder) / "kernel.so"
         c.write_text(source)
-        flags = ["-O1", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-fwrapv", "-U_FORTIFY_SOURCE", "-fopenmp", "-w"]
+        flags = ["-O1", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-fwrapv", "-U_FORTIFY_SOURCE", "-fopenmp", "-w", *["-DCOUNT"] * ("CUDA_STUB_COUNT" in os.environ)]
         subprocess.run(["cc", *flags, "-shared", "-fPIC", "-o", made, c, "-lm"], check=True)
         made.rename(library) if Path(library).parent.stat().st_dev == made.stat().st_dev else Path(library).write_bytes(made.read_bytes())
 
