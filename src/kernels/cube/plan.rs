@@ -4,16 +4,14 @@ use burn_cubecl::tensor::CubeTensor;
 
 /// Weights that a unit holds in registers at most: with what else it needs, half of those that 512 units can have each.
 const HELD: usize = 96;
-/// Units of a cube that holds its weights.
-const HOLDING_UNITS: usize = 512;
-/// Units of a cube that reads its weights at every step.
-const READING_UNITS: usize = 256;
-/// Sequences that share a weight once it is read.
+/// Units of a cube at most.
+const UNITS: usize = 512;
+/// Cubes to have at least before several sequences share a weight that is read at every step, if there are as many sequences.
+const READING_CUBES: usize = 64;
+/// Sequences that share a weight once it is read, at most.
 const READING_ROWS: usize = 4;
 /// Bytes of shared memory that are asked for at most.
 const SHARED: usize = 32 * 1024;
-/// Blocks of `cells` values for each sequence in shared memory at most: what either pass of an LSTM needs.
-const SHARED_BLOCKS: usize = 6;
 /// The most cells that a pass takes: its shared memory fits into the 16 KiB that every Vulkan device has.
 pub(super) const MOST_CELLS: usize = 512;
 
@@ -46,17 +44,20 @@ impl Plan {
     fn new(cells: usize, gates: usize, batch: usize, tensor: &CubeTensor) -> Self {
         let hardware = &tensor.client.properties().hardware;
         let most = hardware.max_units_per_cube as usize;
-        let holds = |slices: &usize| {
-            cells.is_multiple_of(*slices) && gates * cells <= HELD * slices && cells * slices <= HOLDING_UNITS.min(most)
-        };
+        let units = UNITS.min(most);
+        let fits = |slices: &usize| cells.is_multiple_of(*slices) && cells * slices <= units;
         let base = Self { cells, inputs: 0, outputs: 0, rows: 1, slices: 1, units: cells, held: false };
+        let holds = |slices: &usize| fits(slices) && gates * cells <= HELD * slices;
         if let Some(slices) = [1, 2, 4, 8, 16].into_iter().find(holds) {
             return Self { slices, units: cells * slices, held: true, ..base };
         }
+        // Sequences whose blocks of `cells` values find room: of an LSTM's way forward, which needs the most.
         let floats = SHARED.min(hardware.max_shared_memory_size) / size_of::<f32>();
-        let rows = (floats / (SHARED_BLOCKS * cells)).min(READING_ROWS).min(batch);
+        let room = |slices: usize| floats / ((2 + 4 * slices) * cells);
+        let slices = [4, 2].into_iter().find(|slices| fits(slices) && room(*slices) > 0).unwrap_or(1);
+        let rows = batch.div_ceil(READING_CUBES).min(READING_ROWS).min(room(slices));
         assert!(rows > 0, "{cells} cells do not fit into {floats} numbers of shared memory");
-        Self { rows, units: cells.min(READING_UNITS).min(most), ..base }
+        Self { rows, slices, units: (cells * slices).min(units), ..base }
     }
 
     /// Inputs of a slice.
