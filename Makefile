@@ -227,7 +227,7 @@ gpu-bundle:
 	rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/bin
 	$(CARGO) bench --bench steps --no-run $(BUNDLE_FEATURES) --message-format=json-render-diagnostics > $(BUNDLE)/cargo.json
 	cp "$$(sed -n 's/.*"executable":"\([^"]*\/steps-[^"]*\)".*/\1/p' $(BUNDLE)/cargo.json)" $(BUNDLE)/bin/steps
-	cp $(BUNDLED:%=target/release/%) $(BUNDLE)/bin
+	cp $(BUNDLED:%=$(call path,$(or $(CARGO_TARGET_DIR),target)/release)/%) $(BUNDLE)/bin
 	strip $(BUNDLE)/bin/*
 	tar -C $(BUNDLE)/bin -cf - . | xz --lzma2=preset=9,dict=256MiB > $(BUNDLE)/gpu-bundle.tar.xz
 	rm -r $(BUNDLE)/bin $(BUNDLE)/cargo.json
