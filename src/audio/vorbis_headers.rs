@@ -4,6 +4,8 @@
 //! of 65 535 values, ends the process. Here the announcements are held against the bytes that are there and against the
 //! limit that the reference decoder sets. Nothing is decoded, and what is merely wrong is left for lewton to refuse.
 
+use std::collections::HashMap;
+
 /// Most values in all codebooks of a stream together: what libvorbis allows each of them.
 const MAX_CODEBOOK_VALUES: u64 = 1 << 24;
 /// Longest header packet, in bytes: cover pictures live in the comments.
@@ -17,13 +19,14 @@ pub(super) fn check_headers(file: &[u8]) -> Result<usize, String> {
     if !file.starts_with(b"OggS") {
         return Err("is not an Ogg file: it does not start with OggS".into());
     }
-    let mut streams: Vec<Stream> = Vec::new();
+    let (mut streams, mut count) = (HashMap::new(), 0);
     for page in Pages(file) {
         if page.starts_stream {
-            streams.push(Stream { serial: page.serial, packets: 0, packet: Vec::new() });
+            // Chained files may use a serial number twice.
+            streams.insert(page.serial, Stream::default());
+            count += 1;
         }
-        // The newest stream of that serial number: chained files may use one twice.
-        let Some(stream) = streams.iter_mut().rfind(|stream| stream.serial == page.serial) else { continue };
+        let Some(stream) = streams.get_mut(&page.serial) else { continue };
         let mut rest = page.data;
         for &lace in page.laces {
             if stream.packets == 3 {
@@ -43,12 +46,12 @@ pub(super) fn check_headers(file: &[u8]) -> Result<usize, String> {
             }
         }
     }
-    Ok(streams.len())
+    Ok(count)
 }
 
 /// A logical stream: how many of its packets were seen, and the part of the next one that was.
+#[derive(Default)]
 struct Stream {
-    serial: u32,
     packets: usize,
     packet: Vec<u8>,
 }

@@ -345,6 +345,9 @@ impl Run<'_> {
             files.sort();
             preview::draw(&files, count.get(), &args.target_dir)?;
         }
+        if work.is_empty() && current.is_empty() && unreadable == 0 {
+            return Ok(ExitCode::SUCCESS); // a shard that no recording has fallen to
+        }
         Ok(cli::status(written + current.len(), failed))
     }
 

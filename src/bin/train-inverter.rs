@@ -55,12 +55,12 @@ struct Args {
     /// recipe has, and features without `au` [default: 0.5]
     #[arg(long, value_name = "SHARE")]
     augment: Option<f64>,
-    /// Up to so many semitones up or down: speed changes pitch and formants together.
-    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(..=12))]
-    augment_semitones: u32,
-    /// Up to so many decibels up or down.
-    #[arg(long, default_value_t = 6.0, value_name = "DB")]
-    augment_decibels: f64,
+    /// Up to so many semitones up or down: speed changes pitch and formants together [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=12))]
+    augment_semitones: Option<u32>,
+    /// Up to so many decibels up or down [default: 6]
+    #[arg(long, value_name = "DB")]
+    augment_decibels: Option<f64>,
     /// In the loss a frequency f weighs 1 / (1 + f / HZ); 0 for even weights, which the workshop recipe has [default: 2000]
     #[arg(long, value_name = "HZ")]
     knee: Option<f64>,
@@ -104,8 +104,14 @@ impl Args {
             None => 0.0,
         };
         cli::require_within("--augment", share, 0.0..=1.0)?;
-        cli::require_within("--augment-decibels", self.augment_decibels, 0.0..=60.0)?;
-        let (semitones, decibels) = (self.augment_semitones, self.augment_decibels);
+        let (semitones, decibels) = (self.augment_semitones.unwrap_or(3), self.augment_decibels.unwrap_or(6.0));
+        cli::require_within("--augment-decibels", decibels, 0.0..=60.0)?;
+        if share == 0.0 && (self.augment_semitones.is_some() || self.augment_decibels.is_some()) {
+            tracing::warn!(
+                "--augment-semitones and --augment-decibels change nothing where no crop is augmented: --augment is 0, as it is by \
+                 default in the workshop recipe and for features without `au`"
+            );
+        }
         Ok((share > 0.0).then_some(Augment { share, semitones, decibels }))
     }
 }

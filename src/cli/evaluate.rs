@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::say;
-use crate::beside::write_beside;
+use crate::beside::{create_parent, write_beside};
 use crate::metrics::SoundMeasures;
 use crate::synth::require_ending;
 use crate::{Error, Result};
@@ -26,30 +26,31 @@ const COLUMNS: [(&str, usize); 8] = [
 /// As wide as the widest cell, `undefined`.
 pub(super) const WIDTH: usize = 9;
 
-/// Checks where JSON is to go: `-`, standard output, or a `.json` file.
+/// Checks where JSON is to go: `-`, standard output, or a `.json` file, whose folder is made if it is not there.
 ///
 /// # Errors
-/// [`Error::File`] for another ending.
+/// [`Error::File`] for another ending, [`Error::Io`] if the folder cannot be made.
 pub fn check_json(target: &Path) -> Result<()> {
-    if is_standard_output(target) { Ok(()) } else { require_ending(target, "json") }
+    if is_standard_output(target) {
+        Ok(())
+    } else {
+        require_ending(target, "json").and_then(|()| create_parent(target))
+    }
 }
 
-/// Writes `value` as JSON, and prints the table; JSON on standard output comes in place of the table.
+/// Prints the table and writes `value` as JSON; JSON on standard output comes in place of the table.
 ///
 /// # Errors
 /// [`Error::Io`] if the JSON file cannot be written.
 pub fn deliver(value: &impl Serialize, to_json: Option<&Path>, table: impl FnOnce()) -> Result<()> {
     let text = || serde_json::to_string_pretty(value).expect("numbers and names are plain data");
-    match to_json {
-        Some(target) if is_standard_output(target) => {
-            say(text());
-            return Ok(());
-        }
-        Some(target) => write_beside(target, |file| writeln!(file, "{}", text()).map_err(Error::io(target)))?,
-        None => {}
+    if to_json.is_some_and(is_standard_output) {
+        say(text());
+        return Ok(());
     }
     table();
-    Ok(())
+    to_json
+        .map_or(Ok(()), |target| write_beside(target, |file| writeln!(file, "{}", text()).map_err(Error::io(target))))
 }
 
 /// Reports all files and their mean, which comes back.

@@ -5,13 +5,12 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 
 use crate::{Error, Result};
 
-/// SIGINT (Ctrl-C), SIGTERM and SIGHUP (a closed terminal): before there is something to save they end the process at once;
+/// SIGINT (Ctrl-C), SIGTERM and SIGHUP (a closed terminal, unless under `nohup`): before there is something to save they end the process at once;
 /// then the first asks to finish the step and save, and further ones are answered that this is under way.
 #[derive(Default)]
 pub struct Interrupts {
@@ -30,7 +29,7 @@ impl Interrupts {
         if let Some(caught) = CAUGHT.get() {
             return Ok(caught);
         }
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
+        let mut signals = Signals::new(super::signals())
             .map_err(|source| Error::Config(format!("cannot install signal handlers: {source}")))?;
         let caught = CAUGHT.get_or_init(Self::default);
         std::thread::spawn(move || signals.forever().for_each(|number| caught.receive(number)));

@@ -91,14 +91,24 @@ pub fn progress(total: u64, template: &str) -> ProgressBar {
     bar
 }
 
-/// What stops a program in good order: zero until SIGINT (Ctrl-C), SIGTERM or SIGHUP (a closed terminal) puts its number there.
-/// A second signal ends the process at once.
+/// What asks a program to stop: SIGINT (Ctrl-C), SIGTERM and SIGHUP (a closed terminal), but that one not under `nohup`, which has it
+/// ignored.
+pub(super) fn signals() -> Vec<i32> {
+    // SAFETY: without a new action `sigaction` only writes the present one, for which zeros are a place like any other.
+    let ignored = unsafe {
+        let mut present: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(SIGHUP, std::ptr::null(), &raw mut present) == 0 && present.sa_sigaction == libc::SIG_IGN
+    };
+    [SIGINT, SIGTERM].into_iter().chain((!ignored).then_some(SIGHUP)).collect()
+}
+
+/// What stops a program in good order: zero until one of [`signals`] puts its number there. A second signal ends the process at once.
 ///
 /// # Errors
 /// [`Error::Config`] if the handlers cannot be installed.
 pub fn interrupt_flag() -> Result<Arc<AtomicUsize>> {
     let (raised, signal) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    for number in [SIGINT, SIGTERM, SIGHUP] {
+    for number in signals() {
         flag::register_conditional_shutdown(number, 128 + number, raised.clone())
             .and_then(|_| flag::register(number, raised.clone()))
             .and_then(|_| flag::register_usize(number, signal.clone(), number as usize))

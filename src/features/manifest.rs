@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -104,8 +104,9 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Opens the manifest of `target_dir`, or begins one and makes the folder if need be. With `renew` other settings replace those that are there, and what
-    /// was done with them is forgotten. Each shard of a run writes a file of its own, named by `shard`.
+    /// Opens the manifest of `target_dir`, or begins one and makes the folder if need be. With `renew` other settings replace those that
+    /// are there, and what was done with them is forgotten. Each shard of a run writes a file of its own, named by `shard`, and renews
+    /// no other shard's; files that a run cut into other shards, or not at all, has left with other settings are removed.
     ///
     /// # Errors
     /// [`Error::Mismatch`] naming each difference if what is there has other settings; [`Error::Io`] if it cannot be read
@@ -123,7 +124,7 @@ impl Manifest {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::file(&path, "is in use: another extract-features works on this folder"));
+                return Err(in_use(&path));
             }
             // Some network file systems have no locks.
             Err(TryLockError::Error(e)) => tracing::debug!("{}: not locked: {e}", path.display()),
@@ -133,7 +134,11 @@ impl Manifest {
         let mut has_settings = false;
         for other in manifests(target_dir)? {
             let same = manifest.load(&other, settings, renew)?;
-            has_settings |= same && other == manifest.path;
+            if other == manifest.path {
+                has_settings = same;
+            } else if renew && !same && !shard.is_some_and(|(_, n)| is_shard_of(&other, n)) {
+                retire(&other)?;
+            }
         }
         if !has_settings {
             manifest.append(settings)?;
@@ -160,7 +165,10 @@ impl Manifest {
 
     /// Takes up the lines of one file; whether its last settings are the ones asked for.
     fn load(&mut self, path: &Path, settings: &Settings, renew: bool) -> Result<bool> {
-        let bytes = fs::read(path).map_err(Error::io(path))?;
+        let bytes = match fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false), // renewed away by another shard
+            read => read.map_err(Error::io(path))?,
+        };
         if let Some(file) =
             self.file.as_mut().filter(|_| path == self.path && !bytes.is_empty() && !bytes.ends_with(b"\n"))
         {
@@ -191,9 +199,10 @@ impl Manifest {
             self.lines.extend(lines.into_iter().map(|line| (line.input.clone(), line)));
         } else if !renew {
             return Err(Error::Mismatch(format!(
-                "{} was made with other settings (its own, then the ones asked for):\n  {}\nchoose another folder, or make all \
-                 its files anew with --overwrite",
+                "{} was made with other settings (its own, then the ones asked for), as {} says:\n  {}\nchoose another folder, or \
+                 make all its files anew with --overwrite",
                 self.target_dir.display(),
+                path.file_name().unwrap_or_default().display(),
                 differences.join("\n  ")
             )));
         }
@@ -246,6 +255,29 @@ impl Manifest {
         line.push(b'\n');
         self.file.as_mut().map_or(Ok(()), |file| file.write_all(&line)).map_err(Error::io(&self.path))
     }
+}
+
+/// Whether a manifest is that of one of `n` shards.
+fn is_shard_of(path: &Path, n: usize) -> bool {
+    path.to_string_lossy().ends_with(&format!("-of-{n}.jsonl"))
+}
+
+/// Removes a manifest whose recordings are all done anew, unless somebody works with it.
+fn retire(path: &Path) -> Result<()> {
+    // Shared, as other shards may be about to remove it too.
+    match File::open(path).map(|file| file.try_lock_shared()) {
+        Ok(Err(TryLockError::WouldBlock)) => Err(in_use(path)),
+        Ok(_) => match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
+            _ => Ok(()),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
+fn in_use(path: &Path) -> Error {
+    Error::file(path, "is in use: another extract-features works on this folder")
 }
 
 /// The manifests in a folder: one, and one for each shard.

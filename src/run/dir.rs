@@ -1,6 +1,7 @@
 //! A run's folder: its checkpoints, and the lock that keeps a second trainer out.
 
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::remove_folder;
@@ -45,7 +46,10 @@ impl RunDir {
                 let message = "another trainer is using this folder; give another LOGDIR or stop it";
                 return Err(Error::file(&self.path, message));
             }
-            Err(TryLockError::Error(source)) => return Err(Error::Io { path, source }),
+            Err(TryLockError::Error(error)) => tracing::warn!(
+                "{}: this file system has no locks ({error}): see to it that nothing else trains in this folder",
+                self.path.display()
+            ),
         }
         for name in self.names()? {
             let Some(place) = name.strip_suffix(".old").filter(|name| name.starts_with("step-")) else { continue };
@@ -73,16 +77,20 @@ impl RunDir {
         })
     }
 
-    /// The newest checkpoint as [`latest`](Self::latest) has it, and that was not saved amid steps that were not finite: what
-    /// came before them may be the cause.
+    /// The newest checkpoint that training which diverged at `step` can go back to: an earlier one as [`latest`](Self::latest) has
+    /// it, which was not saved amid steps that were not finite, as what came before them may be the cause. `None` if there is none.
     ///
     /// # Errors
-    /// As [`latest`](Self::latest).
-    pub fn latest_sound(&self) -> Result<Option<Checkpoint>> {
-        self.newest(|found| match found.about.trouble.in_a_row {
-            0 => found.verify().map(|()| found),
-            count => Err(Error::file(&found.path, format!("{count} steps before it were not finite"))),
-        })
+    /// If the folder cannot be read.
+    pub fn latest_sound(&self, step: u64) -> Result<Option<Checkpoint>> {
+        for earlier in self.steps()?.into_iter().rev().filter(|&earlier| earlier < step) {
+            match self.open(earlier).and_then(|found| found.verify().map(|()| found)) {
+                Ok(found) if is_sound(&found) => return Ok(Some(found)),
+                Ok(_) => {}
+                Err(error) => tracing::warn!("passing over a damaged checkpoint: {error}"),
+            }
+        }
+        Ok(None)
     }
 
     /// What `load` makes of the newest checkpoint that it does not fail on: one that cannot be loaded must not hide an older
@@ -93,7 +101,7 @@ impl RunDir {
     pub fn newest<T>(&self, load: impl Fn(Checkpoint) -> Result<T>) -> Result<Option<T>> {
         let steps = self.steps()?;
         for &step in steps.iter().rev() {
-            match Checkpoint::open(&self.step_path(step)).and_then(&load) {
+            match self.open(step).and_then(&load) {
                 Ok(loaded) => return Ok(Some(loaded)),
                 Err(error) => tracing::warn!("passing over a damaged checkpoint: {error}"),
             }
@@ -104,7 +112,8 @@ impl RunDir {
         }
     }
 
-    /// Saves a checkpoint and, once it has been read back, removes all but the newest `keep` and the one of the least test loss.
+    /// Saves a checkpoint and, once it has been read back, removes all but the newest `keep`, the one of the least test loss and the
+    /// newest that training could go back to.
     ///
     /// # Errors
     /// If it cannot be written; older checkpoints are then still there.
@@ -119,9 +128,10 @@ impl RunDir {
         let steps = self.steps()?;
         // Resuming passed over what lies beyond this step: it is damaged, and must not count as the newest.
         let (earlier, beyond) = steps.split_at(steps.partition_point(|&step| step <= newest));
-        let best = self.best(earlier);
+        let sound = earlier.iter().rev().copied().find(|&step| self.open(step).is_ok_and(|found| is_sound(&found)));
+        let kept = [self.best(earlier), sound];
         let old = &earlier[..earlier.len().saturating_sub(keep.max(1))];
-        for &step in old.iter().filter(|&&step| Some(step) != best).chain(beyond) {
+        for &step in old.iter().filter(|&&step| !kept.contains(&Some(step))).chain(beyond) {
             remove_folder(&self.step_path(step))?;
         }
         let left = |name: &&String| name.starts_with("step-") && (name.ends_with(".tmp") || name.ends_with(".old"));
@@ -133,7 +143,7 @@ impl RunDir {
 
     /// Which of these checkpoints was saved with the least test loss: of equals the first, nearest to the evaluation.
     fn best(&self, steps: &[u64]) -> Option<u64> {
-        let loss = |step: &u64| Some((*step, Checkpoint::open(&self.step_path(*step)).ok()?.about.test_loss()?));
+        let loss = |step: &u64| Some((*step, self.open(*step).ok()?.about.test_loss()?));
         steps.iter().filter_map(loss).min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(step, _)| step)
     }
 
@@ -141,7 +151,11 @@ impl RunDir {
     /// without a word, as one does with folders that may be no run's.
     pub fn glance(&self) -> Option<Checkpoint> {
         let steps = self.steps().ok()?;
-        steps.into_iter().rev().find_map(|step| Checkpoint::open(&self.step_path(step)).ok())
+        steps.into_iter().rev().find_map(|step| self.open(step).ok())
+    }
+
+    fn open(&self, step: u64) -> Result<Checkpoint> {
+        Checkpoint::open(&self.step_path(step))
     }
 
     fn step_path(&self, step: u64) -> PathBuf {
@@ -159,9 +173,20 @@ impl RunDir {
 
     /// What is in the folder, as far as it is text; nothing if the folder is not there.
     fn names(&self) -> Result<Vec<String>> {
-        let Ok(entries) = fs::read_dir(&self.path) else { return Ok(Vec::new()) };
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(Vec::new());
+            }
+            // A folder that cannot be read must not pass for a new one: training would begin anew in it.
+            found => found.map_err(Error::io(&self.path))?,
+        };
         let name = |entry: std::io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().into_string().ok());
         let names = entries.map(name).collect::<std::io::Result<Vec<_>>>().map_err(Error::io(&self.path))?;
         Ok(names.into_iter().flatten().collect())
     }
+}
+
+/// Whether a checkpoint was not saved amid steps that were not finite.
+fn is_sound(checkpoint: &Checkpoint) -> bool {
+    checkpoint.about.trouble.in_a_row == 0
 }

@@ -113,20 +113,16 @@ impl<T: Task> Loop<'_, T> {
             self.journal.configuration(&self.session.about.config)?;
             self.save()?; // a disk that cannot be written is found out before the work, not after
         } else if self.is_due(self.limits.eval_every) && self.session.about.tested < self.step() {
-            self.evaluate()?; // it was interrupted
-            if self.session.about.tested == self.step() {
-                self.save()?; // or it would be noted again after a kill
-            }
+            let caught_up = self.catch_up();
+            self.or_back(caught_up)?;
         }
         let first = self.step();
         let outcome = loop {
             if let Some(outcome) = self.outcome() {
                 break outcome;
             }
-            match self.advance() {
-                Err(Error::Diverged(why)) => self.roll_back(&why)?,
-                advanced => advanced?,
-            }
+            let advanced = self.advance();
+            self.or_back(advanced)?;
             if self.step() == first + 1 {
                 // What the device has no room for it refuses there and then; it would otherwise be found at the next report.
                 self.session.wait()?;
@@ -134,6 +130,23 @@ impl<T: Task> Loop<'_, T> {
         };
         self.save_last()?;
         Ok(outcome)
+    }
+
+    /// Does the evaluation that was interrupted.
+    fn catch_up(&mut self) -> Result<()> {
+        self.evaluate()?;
+        if self.session.about.tested == self.step() {
+            self.save()?; // or it would be noted again after a kill
+        }
+        Ok(())
+    }
+
+    /// Goes back to a checkpoint if what was done diverged.
+    fn or_back(&mut self, done: Result<()>) -> Result<()> {
+        match done {
+            Err(Error::Diverged(why)) => self.roll_back(&why),
+            done => done,
+        }
     }
 
     /// Saves the last step unless that was done.
@@ -271,8 +284,8 @@ impl<T: Task> Loop<'_, T> {
         Ok(())
     }
 
-    /// Puts the run back to its last checkpoint that no skipped step came right before, on disk too: a run that is killed right
-    /// after it must not do it again.
+    /// Puts the run back to its last checkpoint before this step that no skipped step came right before, on disk too: a run that is
+    /// killed right after it must not do it again.
     fn roll_back(&mut self, why: &str) -> Result<()> {
         let from = self.step();
         if let Some(earlier) = self.session.about.trouble.rolled_back {
@@ -282,7 +295,7 @@ impl<T: Task> Loop<'_, T> {
                  step {earlier}; the last checkpoint is untouched. A lower --learning-rate in a new LOGDIR helps"
             )));
         }
-        let Some(checkpoint) = self.run.latest_sound()? else {
+        let Some(checkpoint) = self.run.latest_sound(from)? else {
             return Err(Error::Diverged(format!(
                 "training diverged at step {from}: {why}; there is no checkpoint to go back to"
             )));

@@ -152,6 +152,15 @@ fn the_newest_are_kept_and_the_best_and_what_a_killed_session_was_writing_is_not
 }
 
 #[test]
+fn a_folder_that_cannot_be_read_does_not_pass_for_a_new_run() {
+    let folder = TempDir::new().unwrap();
+    let (there, looped) = (folder.path().join("none"), folder.path().join("loop"));
+    assert!(RunDir::at(&there).latest().unwrap().is_none());
+    std::os::unix::fs::symlink(&looped, &looped).unwrap();
+    assert!(RunDir::at(&looped).latest().unwrap_err().to_string().contains("loop"));
+}
+
+#[test]
 fn a_run_of_which_nothing_is_whole_ends_with_status_1_and_is_left_as_it_is() {
     let folder = TempDir::new().unwrap();
     let (logdir, data) = (folder.path().join("run"), fixture());

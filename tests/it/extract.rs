@@ -213,6 +213,34 @@ fn shards_share_a_target_and_together_do_everything_once() {
     }
     assert!(succeed("extract-features", &paths).contains("0 feature files written, 5 current"));
     assert_eq!(run("extract-features", &[&paths[..], &["--shard", "3/2"]].concat()).code, Some(2));
+    // A shard to which no recording falls has done its part.
+    let said = succeed("extract-features", &[&paths[..], &["--shard", "7/8"]].concat());
+    assert!(said.contains("0 recordings: 0 feature files written, 0 current, 0 failed"), "{said}");
+}
+
+#[test]
+fn shards_with_other_settings_are_renewed_whichever_way_the_work_was_cut() {
+    let audio = recordings(&["train/1.wav", "train/2.wav", "test/3.wav"]);
+    let target = TempDir::new().unwrap();
+    let paths = [text(audio.path()), text(target.path())];
+    let extract = |more: &[&str]| run("extract-features", &[&paths[..], more].concat());
+    let shards = ["1/2", "2/2"].map(|shard| ["--shard", shard]);
+    let other = ["--only", "logmel"];
+    for shard in shards {
+        assert_eq!(extract(&shard).code, Some(0));
+    }
+    // In one go.
+    let refused = extract(&other);
+    assert!(refused.code == Some(1) && refused.err.contains("manifest-1-of-2.jsonl"), "{}", refused.err);
+    assert_eq!(extract(&[&other[..], &["--overwrite"]].concat()).code, Some(0));
+    assert!(extract(&other).out.contains("0 feature files written, 3 current"));
+    // And in shards again: as long as one of them is to be renewed, the folder holds both.
+    assert_eq!(extract(&[&shards[0][..], &["--overwrite"]].concat()).code, Some(0));
+    assert_eq!(extract(&[&shards[1][..], &["--overwrite"]].concat()).code, Some(0));
+    assert!(extract(&[]).out.contains("0 feature files written, 3 current"));
+    assert_eq!(extract(&[&shards[0][..], &other[..], &["--overwrite"]].concat()).code, Some(0));
+    let refused = extract(&[&shards[0][..], &other[..]].concat());
+    assert!(refused.code == Some(1) && refused.err.contains("manifest-2-of-2.jsonl"), "{}", refused.err);
 }
 
 #[test]

@@ -191,7 +191,7 @@ fn a_feature_file_and_a_trimmed_recording_are_the_same_reference() {
 fn evaluate_prints_a_table_or_json_of_pairs_by_name() {
     let (folder, sound) = (TempDir::new().unwrap(), voice(150.0, 0.5));
     let (references, outputs, json) =
-        (folder.path().join("ref"), folder.path().join("out"), folder.path().join("measures.json"));
+        (folder.path().join("ref"), folder.path().join("out"), folder.path().join("results/of today.json"));
     for (place, name) in [(&references, "a.wav"), (&references, "sub/b.wav"), (&references, "unused.wav")] {
         write(place, name, &sound);
     }

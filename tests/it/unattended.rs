@@ -33,11 +33,13 @@ pub struct Wild<'a, T> {
     spoil: fn(Terms) -> Terms,
     stops: Option<&'a AtomicUsize>,
     spoils: bool,
+    /// Whether evaluations come out as infinite.
+    infinite_tests: bool,
 }
 
 impl<T> Wild<'_, T> {
     pub fn new(task: T, steps: impl IntoIterator<Item = u64>, spoil: fn(Terms) -> Terms) -> Self {
-        Self { task, steps: steps.into_iter().collect(), spoil, stops: None, spoils: false }
+        Self { task, steps: steps.into_iter().collect(), spoil, stops: None, spoils: false, infinite_tests: false }
     }
 }
 
@@ -65,7 +67,11 @@ impl<T: Task> Task for Wild<'_, T> {
         if let Some(stops) = self.stops {
             stops.store(15, Ordering::Relaxed);
         }
-        self.task.evaluate(model, rival, stop)
+        let mut evaluation = self.task.evaluate(model, rival, stop)?;
+        if self.infinite_tests {
+            evaluation.iter_mut().flat_map(|found| found.means.values_mut()).for_each(|mean| *mean = f64::INFINITY);
+        }
+        Ok(evaluation)
     }
 
     fn files(&self) -> BTreeSet<String> {
@@ -244,7 +250,7 @@ fn bad_steps_in_a_row_put_the_run_back_once_at_half_the_learning_rate() {
     let Err(Error::Diverged(message)) = outcome else { panic!("{outcome:?}") };
     assert!(message.contains("step 13") && message.contains(".feat.npz"), "{message}");
     assert_eq!(told.iter().filter(|line| line.starts_with("back")).count(), 1);
-    assert_eq!(run.latest_sound().unwrap().unwrap().about.step, 5);
+    assert_eq!(run.latest_sound(13).unwrap().unwrap().about.step, 5);
 }
 
 #[test]
@@ -310,6 +316,44 @@ fn a_run_that_is_killed_right_after_it_was_put_back_is_not_put_back_again() {
     let (outcome, told) = train(&killed, &mut session, &mut task);
     assert!(matches!(outcome, Err(Error::Diverged(message)) if message.contains("put back once already")));
     assert!(told.iter().all(|line| line.starts_with("skipped")));
+}
+
+#[test]
+fn one_checkpoint_that_is_kept_is_one_to_go_back_to() {
+    let folder = TempDir::new().unwrap();
+    let run = RunDir::at(folder.path());
+    let stop = AtomicUsize::new(0);
+    // Every step is saved, those amid the bad ones as well.
+    let limits = Limits { keep: 1, save_every: 1, eval_every: 20, ..LIMITS };
+    let (mut session, mut task) = vae(&run, 8..8 + u64::from(SKIPS_IN_A_ROW));
+    let mut back = Vec::new();
+    let outcome = fit(&mut task, &mut session, &run, &limits, &stop, &mut |report| {
+        if let Report::RolledBack { from, to, .. } = report {
+            back.push((from, to));
+        }
+    });
+    assert_eq!((outcome.unwrap(), back), (Outcome::Finished, vec![(13, 8)]));
+    let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(left.filter(|name| name.starts_with("step-")).collect::<Vec<_>>(), ["step-00000020"]);
+}
+
+#[test]
+fn an_evaluation_that_is_made_up_for_and_diverges_puts_the_run_back_too() {
+    let folder = TempDir::new().unwrap();
+    let run = RunDir::at(folder.path());
+    let stop = AtomicUsize::new(0);
+    let (mut session, mut task) = vae(&run, []);
+    task.stops = Some(&stop);
+    assert_eq!(fit(&mut task, &mut session, &run, &LIMITS, &stop, &mut |_| {}).unwrap(), Outcome::Interrupted);
+    let (mut session, mut task) = vae(&run, []);
+    task.infinite_tests = true;
+    let (outcome, told) = train(&run, &mut session, &mut task);
+    // The checkpoint of step 10 holds what diverges.
+    assert_eq!(told, ["back from 10 to 5"]);
+    assert!(
+        matches!(outcome, Err(Error::Diverged(message)) if message.contains("put back once already, from step 10"))
+    );
+    assert_eq!(run.latest().unwrap().unwrap().about.step, 5);
 }
 
 #[test]
@@ -478,4 +522,23 @@ fn a_signal_stops_a_run_in_good_order_while_it_loads_trains_or_saves() {
             }
         }
     }
+}
+
+#[test]
+fn under_nohup_a_closed_terminal_does_not_stop_a_run() {
+    let (folder, data) = (TempDir::new().unwrap(), fixture());
+    let run = |name: &str, before: &[&str]| {
+        let logdir = folder.path().join(name);
+        let command = [before, &[binary("train-vae"), text(&logdir), text(&data.train), text(&data.test)]].concat();
+        let flags = ["--device", "cpu", "--preset", "tiny", "--steps", "150", "--batch-size", "8", "--log-every", "5"];
+        let mut child =
+            Command::new(command[0]).args(&command[1..]).args(flags).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+        assert!(lines.any(|line| line.starts_with("step 5 ")));
+        signal(&child, "-HUP");
+        lines.for_each(drop);
+        child.wait().unwrap().code()
+    };
+    assert_eq!(run("closed", &[]), Some(129));
+    assert_eq!(run("nohup", &["nohup"]), Some(0));
 }
