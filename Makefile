@@ -110,12 +110,12 @@ test-wgpu:
 	    (apt-get update -qq && apt-get install -qq -y --no-install-recommends libvulkan1 mesa-vulkan-drivers)
 	$(CARGO) test --features wgpu-untuned --test it gpu::
 
-# Building the tests builds the programs as well, with one Burn for both.
+# Building the tests builds the programs as well, with one Burn for both; with another CUDA_PATH it would be built anew.
 SOFTWARE_GPU = work/venv-cuda/bin/python scripts/software_gpu.py work/software-gpu
 cuda-in-software:
 	test -x work/venv-cuda/bin/python || python3 -m venv work/venv-cuda
 	work/venv-cuda/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-cuda.txt
-	$(CARGO) test --features cuda --test it --no-run
+	$(SOFTWARE_GPU) $(CARGO) test --features cuda --test it --no-run
 
 test-cuda: smoke cuda-in-software
 	work/venv-cuda/bin/python scripts/check_cuda.py $(BIN_DEV) work/smoke/features work/cuda
@@ -123,7 +123,7 @@ test-cuda: smoke cuda-in-software
 
 rehearse-gpu: cuda-in-software
 	tar -C $(BIN_DEV) -cf work/rehearsal.tar $(BUNDLED)
-	$(SOFTWARE_GPU) scripts/gpu-check --quick --bundle work/rehearsal.tar --limit 6000 --parts startup,parity,resume work/rehearsal
+	$(SOFTWARE_GPU) scripts/gpu-check --quick --bundle work/rehearsal.tar --limit 6000 --parts startup,parity,bf16,resume work/rehearsal
 
 SMOKE = PROFILE=dev RUN=work/smoke STEPS=30 DEVICE=cpu
 SMOKE_TRAIN = work/smoke/features/train work/smoke/features/test --device cpu --preset tiny
@@ -229,6 +229,7 @@ gpu-bundle:
 	cp "$$(sed -n 's/.*"executable":"\([^"]*\/steps-[^"]*\)".*/\1/p' $(BUNDLE)/cargo.json)" $(BUNDLE)/bin/steps
 	cp $(BUNDLED:%=$(call path,$(or $(CARGO_TARGET_DIR),target)/release)/%) $(BUNDLE)/bin
 	strip $(BUNDLE)/bin/*
+	git describe --always --dirty > $(BUNDLE)/bin/commit
 	tar -C $(BUNDLE)/bin -cf - . | xz --lzma2=preset=9,dict=256MiB > $(BUNDLE)/gpu-bundle.tar.xz
 	rm -r $(BUNDLE)/bin $(BUNDLE)/cargo.json
 	ls -l $(BUNDLE)/gpu-bundle.tar.xz

@@ -57,6 +57,9 @@ trait Work {
     fn step(&mut self);
     /// A number that tells what the last step computed.
     fn value(&self) -> Option<f64>;
+    fn replays(&self) -> bool {
+        false
+    }
 }
 
 impl Case {
@@ -112,6 +115,11 @@ impl Case {
     /// A loss, or a mean of the result: finite, and the same for the same input.
     pub fn value(&self) -> Option<f64> {
         self.work.value()
+    }
+
+    /// Whether a step is one launch of what was recorded on a GPU.
+    pub fn replays(&self) -> bool {
+        self.work.replays()
     }
 
     /// What the device's allocator holds, where it says.
@@ -342,6 +350,10 @@ impl<T: Task> Work for Training<T> {
 
     fn value(&self) -> Option<f64> {
         self.last.as_ref().map(|shown| shown.read()[0].1)
+    }
+
+    fn replays(&self) -> bool {
+        self.session.replays()
     }
 }
 

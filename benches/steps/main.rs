@@ -120,6 +120,8 @@ struct Round {
     steps: u32,
     /// What the last step computed.
     value: Option<f64>,
+    /// Whether the last step was one launch of what was recorded on a GPU.
+    replayed: bool,
     /// The most memory this process ever had resident, where the system says.
     peak_rss_bytes: Option<u64>,
     device_bytes: Option<u64>,
@@ -128,7 +130,8 @@ struct Round {
 impl Round {
     fn of(case: &mut Case, steps: u32) -> Self {
         let seconds = time(case, steps).as_secs_f64() / f64::from(steps.max(1));
-        Self { seconds, steps, value: case.value(), peak_rss_bytes: peak_rss(), device_bytes: case.device_bytes() }
+        let (value, replayed) = (case.value(), case.replays());
+        Self { seconds, steps, value, replayed, peak_rss_bytes: peak_rss(), device_bytes: case.device_bytes() }
     }
 }
 

@@ -59,10 +59,28 @@ pub fn run_at(level: &str, body: impl FnOnce() -> Result<ExitCode>) -> ExitCode 
 /// As [`run_at`], with what is said on standard error as text or as JSON.
 pub fn run_logging(level: &str, format: LogFormat, body: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
     log::start(level, format);
+    #[cfg(feature = "cuda")]
+    end_when_a_launch_is_lost();
     body().unwrap_or_else(|error| {
         complain(&error);
         ExitCode::from(if matches!(error, Error::Diverged(_)) { EXIT_DIVERGED } else { 1 })
     })
+}
+
+/// CubeCL puts a compiled kernel beside those that are kept and takes it from there. If another process has removed it meanwhile, CubeCL
+/// panics in a thread of its own, drops what was to be launched, and all computes on with whatever that was to write. So the
+/// program ends.
+#[cfg(feature = "cuda")]
+fn end_when_a_launch_is_lost() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        before(panic);
+        if panic.payload_as_str().is_some_and(|text| text.starts_with("Should be cached now")) {
+            let what = "another program was compiling the same kernel, and CubeCL lost it; the same command goes on";
+            complain(&Error::Device(what.into()));
+            signal_hook::low_level::exit(1);
+        }
+    }));
 }
 
 /// Prints a line on standard output. That nobody reads it any more (`| head`) does not end a run of hours.

@@ -121,6 +121,8 @@ pub(super) fn record(
     step: impl FnOnce(&Batch) -> Shown,
 ) -> Result<Recorded> {
     let dispatch = device.as_dispatch();
+    // What the allocator has put off to free it frees when it is next flushed, which CUDA does not do amid a recording.
+    kernels::flush(device);
     Dispatch::graph_start_capture(dispatch).map_err(refused)?;
     let shown = step(&batch);
     let graph = Dispatch::graph_stop_capture(dispatch).map_err(refused)?;

@@ -90,6 +90,11 @@ impl<M: Module> Session<M> {
         self.replay = Replay::Never;
     }
 
+    /// Whether steps are replayed from now on, as one was recorded.
+    pub fn replays(&self) -> bool {
+        matches!(self.replay, Replay::Ready(_))
+    }
+
     /// The model that is trained, which takes part in autodiff.
     pub fn model(&self) -> &M {
         self.model.as_ref().expect("only an update takes it")

@@ -347,7 +347,10 @@ static void give_back(void *start) {
 
 int cuMemAlloc_v2(void **out, size_t size) { return take(out, size, 1); }
 int cuMemAllocAsync(void **out, size_t size, void *s) { return take(out, size, 1); }
-int cuMemFree_v2(void *start) { return drain_all(), start ? give_back(start) : (void)0, OK; }
+int cuMemFree_v2(void *start) {
+    if (recorded) return refused_while_recording("cuMemFree");
+    return drain_all(), start ? give_back(start) : (void)0, OK;
+}
 int cuMemFreeAsync(void *start, Stream *stream) { return start ? give(stream, (Node){.memory = start}) : (void)0, OK; }
 
 int cuMemAllocHost_v2(void **out, size_t size) {
@@ -362,6 +365,7 @@ int cuMemAllocHost_v2(void **out, size_t size) {
 }
 
 int cuMemFreeHost(void *start) {
+    if (recorded) return refused_while_recording("cuMemFreeHost");
     drain_all();
     pthread_mutex_lock(&lock);
     for (Host *host = pinned; host; host = host->before) {
