@@ -1,8 +1,9 @@
 //! Makes feature files of a folder of recordings.
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +48,9 @@ struct Args {
     /// Make all feature files anew, also those that are there and current
     #[arg(long)]
     overwrite: bool,
+    /// Remove the feature files of recordings below AUDIO_DIR that are gone or are not chosen this time
+    #[arg(long)]
+    prune: bool,
     /// Let a.wav become a.wav.feat.npz, for folders with recordings that differ only in their endings
     #[arg(long)]
     keep_extension: bool,
@@ -202,16 +206,29 @@ fn extract(args: &Args) -> Result<ExitCode> {
     };
     // The manifest knows recordings by their path, which must not depend on where the program was started.
     let audio_dir = args.audio_dir.canonicalize().unwrap_or_else(|_| args.audio_dir.clone());
-    let Plan { mut items, unreadable } = plan(&audio_dir, &args.target_dir, &options)?;
+    let Plan { items: all, sides, notes, unreadable } = plan(&audio_dir, &args.target_dir, &options)?;
     unreadable.iter().for_each(cli::complain);
-    if let Some((k, n)) = args.shard {
-        items = items.into_iter().skip(k - 1).step_by(n).collect();
+    notes.iter().for_each(|note| tracing::warn!("{note}"));
+    if settings.config.hop_size > settings.config.n_fft / 2 {
+        tracing::warn!(
+            "--hop-size {} is more than half of --n-fft {}: frames overlap too little for good sound to be made of them",
+            settings.config.hop_size,
+            settings.config.n_fft
+        );
     }
+    let by = match (sides.given, options.split_by) {
+        (true, _) => "as its folders say".into(),
+        (_, SplitBy::File) => format!("split by file, --split {}", args.split),
+        (_, SplitBy::Speaker) => format!("split by speaker, --split {}", args.split),
+    };
     let manifest = if args.dry_run {
         Manifest::look(&args.target_dir, &settings, args.overwrite)?
     } else {
         Manifest::open(&args.target_dir, &settings, args.shard, args.overwrite)?
     };
+    tidy(args, &manifest, &audio_dir, &all, unreadable.is_empty())?;
+    let (k, n) = args.shard.unwrap_or((1, 1));
+    let items: Vec<Item> = all.into_iter().skip(k - 1).step_by(n).collect();
     refuse_existing(args, &items, &manifest)?;
     let is_current = |item: &Item| Stamp::of(&item.input).is_ok_and(|stamp| manifest.is_current(item, stamp));
     let (current, work): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| !args.overwrite && is_current(item));
@@ -233,6 +250,51 @@ fn extract(args: &Args) -> Result<ExitCode> {
         stop: AtomicBool::new(false),
     }
     .all(&work, &current, unreadable.len())
+    .inspect(|_| {
+        args.say(format_args!(
+            "{} of {} to train on, {} to test on, {by}",
+            sides.train,
+            sides.train + sides.test,
+            sides.test
+        ))
+    })
+}
+
+/// Says what earlier runs left that would be trained on without being among `all` that are chosen, or removes it; `whole` is whether all of
+/// the audio folder could be looked at.
+fn tidy(args: &Args, manifest: &Manifest, audio_dir: &Path, all: &[Item], whole: bool) -> Result<()> {
+    let moved = manifest.on_other_side(all);
+    if moved > 0 {
+        tracing::warn!(
+            "{moved} recordings change sides between train/ and test/, as recordings came or went, or --split or --split-by is another:              models that were trained before may have heard what is test material now"
+        );
+    }
+    let left_over = manifest.left_over(audio_dir, all);
+    let Some(first) = left_over.first() else { return Ok(()) };
+    let what = format!(
+        "{} feature files in {} are of recordings that are gone or are not chosen this time, {} among them",
+        left_over.len(),
+        args.target_dir.display(),
+        first.display()
+    );
+    match (args.prune, whole) {
+        (true, true) if args.dry_run => args.say(format_args!("{what}: they would be removed")),
+        (true, true) => {
+            left_over.iter().try_for_each(|path| remove(path))?;
+            args.say(format_args!("{what}: removed"));
+        }
+        (true, false) => tracing::warn!("{what}: not removed, as not all of the audio folder could be read"),
+        (false, _) => tracing::warn!("{what}: training takes them too; --prune removes them"),
+    }
+    Ok(())
+}
+
+/// Removes a file, which another shard may have done.
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Nobody's files are replaced unasked, and that is said before any work is done.

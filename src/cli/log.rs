@@ -21,14 +21,21 @@ pub enum LogFormat {
     Json,
 }
 
+/// The library and the programs, each a crate of its own.
+const OURS: [&str; 7] =
+    ["vae_workshop", "evaluate", "extract_features", "make_corpus", "synth", "train_inverter", "train_vae"];
+
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
 /// Begins to log on standard error, once for the process: this crate's messages from `level` on.
 pub fn start(level: &str, format: LogFormat) {
     // Others' warnings are not for our users: CubeCL's fill pages where a GPU's memory is too small. Symphonia logs what it then
     // returns as an error, without the file's name.
-    let filter = EnvFilter::try_from_env("VAE_WORKSHOP_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("error,vae_workshop={level},symphonia=off")));
+    let usual = || {
+        let ours: String = OURS.iter().map(|name| format!(",{name}={level}")).collect();
+        EnvFilter::new(format!("error,symphonia=off{ours}"))
+    };
+    let filter = EnvFilter::try_from_env("VAE_WORKSHOP_LOG").unwrap_or_else(|_| usual());
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match FORMAT.get_or_init(|| format) {
         LogFormat::Text => {

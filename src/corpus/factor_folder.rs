@@ -27,7 +27,7 @@ pub struct FactorConfig {
     pub correlations: Vec<Correlation>,
     /// Part of the segments that goes to `test/`: the last ones.
     pub test_fraction: f64,
-    /// Samples per second, 8000 to 48000.
+    /// Samples per second, 10000 to 48000.
     pub sample_rate: u32,
     /// All that is drawn is a function of it.
     pub seed: u64,
@@ -72,8 +72,9 @@ impl FactorConfig {
         if !(0.0..1.0).contains(&self.test_fraction) {
             return fail(format!("--test-fraction {}: needs 0 or more, below 1", self.test_fraction));
         }
-        if !(8000..=48_000).contains(&self.sample_rate) {
-            return fail(format!("--sample-rate {}: needs 8000 to 48000", self.sample_rate));
+        // A child's fourth resonance is at 4340 Hz: lower rates would leave a speaker_scale without any.
+        if !(10_000..=48_000).contains(&self.sample_rate) {
+            return fail(format!("--sample-rate {} with --factors: needs 10000 to 48000", self.sample_rate));
         }
         if self.test_segments() == self.segments {
             return fail(format!(

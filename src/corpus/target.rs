@@ -51,14 +51,17 @@ fn clear(folder: &Path, overwrite: bool) -> Result<()> {
     if !overwrite {
         return Err(Error::file(folder, "is not empty; --overwrite replaces a corpus, or name another folder"));
     }
-    if !folder.join(MARK).is_file() {
-        return Err(Error::file(folder, format!("is no corpus of this tool (it has no {MARK}); name another folder")));
+    if !is_mark(&folder.join(MARK)) {
+        return Err(Error::file(
+            folder,
+            format!("is no corpus of this tool (it has no {MARK} of its); name another folder"),
+        ));
     }
     let mut files: Vec<PathBuf> = Vec::new();
     let mut folders: Vec<PathBuf> = Vec::new();
     for entry in WalkDir::new(folder).min_depth(1).sort_by_file_name() {
         let entry = entry.map_err(|error| unreadable(folder, error))?;
-        if entry.file_type().is_dir() {
+        if entry.file_type().is_dir() && is_our_folder(entry.path(), entry.depth()) {
             folders.push(entry.into_path());
         } else if is_ours(entry.path(), entry.depth()) {
             files.push(entry.into_path());
@@ -80,6 +83,28 @@ fn clear(folder: &Path, overwrite: bool) -> Result<()> {
     Ok(())
 }
 
+/// Whether a file is the configuration of a corpus, whichever kind and version.
+fn is_mark(path: &Path) -> bool {
+    let config = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    config.is_some_and(|config| ["sample_rate", "seed"].iter().all(|name| config[name].is_u64()))
+}
+
+/// Whether a folder is one that this generator makes: `train|test` or `train|test/SPEAKER`.
+fn is_our_folder(path: &Path, depth: usize) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match depth {
+        1 => ["train", "test"].contains(&&*name),
+        2 => is_speaker(&name),
+        _ => false,
+    }
+}
+
+/// Whether a name is that of a speaker, such as `s01-man`.
+fn is_speaker(name: &str) -> bool {
+    let number = name.strip_prefix('s').and_then(|rest| rest.split_once('-')).map_or("", |(number, _)| number);
+    number.len() >= 2 && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Whether a file is one that this generator writes: a table, `train|test/SPEAKER/SPEAKER-0000.wav|.factors.csv`, or
 /// `train|test/seg-000000.wav`.
 fn is_ours(path: &Path, depth: usize) -> bool {
@@ -99,5 +124,5 @@ fn is_ours(path: &Path, depth: usize) -> bool {
     let speaker = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
     let number = name.strip_prefix(&*speaker).and_then(|rest| rest.strip_prefix('-'));
     let number = number.and_then(|rest| rest.strip_suffix(".wav").or_else(|| rest.strip_suffix(EACH_FACTORS)));
-    depth == 3 && number.is_some_and(|digits| counts(digits, 4))
+    depth == 3 && is_speaker(&speaker) && number.is_some_and(|digits| counts(digits, 4))
 }

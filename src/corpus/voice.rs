@@ -123,7 +123,7 @@ struct Tract {
 impl Tract {
     fn new(speaker: &Speaker, sample_rate: f64) -> Self {
         // A uniform tract resonates every 1000 Hz; those above the moving three keep their places.
-        let count = (3..).take_while(|&k| fixed_formant_hz(k, speaker.tract_scale) < 0.46 * sample_rate).count();
+        let count = (3..).take_while(|&k| fixed_formant_hz(k, speaker.tract_scale) < highest_hz(sample_rate)).count();
         let formants = vec![Resonator::default(); 3 + count];
         let (nasal_pole, nasal_zero) = (Resonator::default(), Resonator::default());
         Self { sample_rate, scale: speaker.tract_scale, formants, nasal_pole, nasal_zero }
@@ -133,7 +133,7 @@ impl Tract {
         let (breath, nasal) = (at(&tracks.breath, seconds), at(&tracks.nasal, seconds));
         for (k, resonator) in self.formants.iter_mut().enumerate() {
             let hz = match tracks.formants_hz.get(k) {
-                Some(curve) => at(curve, seconds).min(0.46 * self.sample_rate),
+                Some(curve) => at(curve, seconds).min(highest_hz(self.sample_rate)),
                 None => fixed_formant_hz(k, self.scale),
             };
             // An open glottis damps the first formant, an open nose all of them.
@@ -151,6 +151,11 @@ impl Tract {
         let nasal = self.nasal_zero.undo(self.nasal_pole.step(source));
         self.formants.iter_mut().fold(nasal, |signal, resonator| resonator.step(signal))
     }
+}
+
+/// Resonances end here, a little below half the sample rate.
+fn highest_hz(sample_rate: f64) -> f64 {
+    0.46 * sample_rate
 }
 
 /// F4 (k = 3) and above in Hz.
@@ -171,7 +176,7 @@ fn factors(samples: &[f32], sample_rate: f64, tracks: &Tracks, score: &[Gesture]
             Factors {
                 time_s,
                 f0_hz: if voiced { tracks.f0_hz[step] } else { 0.0 },
-                formants_hz: [0, 1, 2].map(|k| tracks.formants_hz[k][step]),
+                formants_hz: [0, 1, 2].map(|k| tracks.formants_hz[k][step].min(highest_hz(sample_rate))),
                 energy_db: (10.0 * power.log10()).max(ENERGY_FLOOR_DB),
                 voiced,
                 phone: score[tracks.gesture[step]].phone,

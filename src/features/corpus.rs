@@ -1,6 +1,7 @@
 //! A folder of recordings: finding them, choosing speakers, splitting off test material, and where each output goes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -68,8 +69,23 @@ pub struct Item {
 pub struct Plan {
     /// Sorted by input.
     pub items: Vec<Item>,
+    /// How many become `train/` and `test/`, by whom.
+    pub sides: Sides,
+    /// What a user would want to know before the work: how a folder is laid out that was perhaps not meant so.
+    pub notes: Vec<String>,
     /// Folders and links that could not be read.
     pub unreadable: Vec<Error>,
+}
+
+/// How many recordings there are to train on and to test on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sides {
+    /// Those below `train/`.
+    pub train: usize,
+    /// Those below `test/`.
+    pub test: usize,
+    /// Whether the recordings lay in `train/` and `test/`; if not, they were split.
+    pub given: bool,
 }
 
 /// Plans the feature files of all recordings under `audio_dir`.
@@ -121,7 +137,43 @@ pub fn plan(audio_dir: &Path, target_dir: &Path, options: &PlanOptions) -> Resul
         let elsewhere = other.map(|other| target_dir.join(other).join(&name));
         items.push(Item { input: audio_dir.join(relative), output, elsewhere });
     }
-    Ok(Plan { items, unreadable })
+    let below = |side: &str| items.iter().filter(|item| item.output.starts_with(target_dir.join(side))).count();
+    let sides = Sides { train: below("train"), test: below("test"), given: is_split };
+    let notes = notes(audio_dir, &files, &sides, options);
+    Ok(Plan { items, sides, notes, unreadable })
+}
+
+/// What is unusual about how recordings are split.
+fn notes(audio_dir: &Path, files: &[PathBuf], sides: &Sides, options: &PlanOptions) -> Vec<String> {
+    let (mut notes, usual) = (Vec::new(), PlanOptions::default());
+    let audio = audio_dir.display();
+    if sides.given && (options.split, options.split_by) != (usual.split, usual.split_by) {
+        notes.push(format!(
+            "{audio} has train/ or test/, which stay as they are: --split and --split-by change nothing"
+        ));
+    }
+    let is_side = |name: &OsStr| ["train", "test"].iter().any(|side| name.eq_ignore_ascii_case(side));
+    let inner = || {
+        files.iter().find_map(|file| file.ancestors().skip(1).find(|&folder| folder.file_name().is_some_and(is_side)))
+    };
+    if let (false, Some(folder)) = (sides.given, inner()) {
+        let fix = match folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(parent) => format!("give {} as the audio folder", audio_dir.join(parent).display()),
+            None => "let the folder's name be in small letters".into(),
+        };
+        notes.push(format!(
+            "{} is split like any other folder; to keep its split, {fix}",
+            audio_dir.join(folder).display()
+        ));
+    }
+    let fix = if sides.given { "put some into" } else { "give more recordings or another --split, for" };
+    for (count, side) in [(sides.train, "train"), (sides.test, "test")] {
+        if count == 0 {
+            notes
+                .push(format!("no recording is there for {side}, without which nothing can be trained: {fix} {side}/"));
+        }
+    }
+    notes
 }
 
 /// The path of the feature file of `recording`, both relative.

@@ -4,7 +4,7 @@
 //! The first line holds the settings, every other one a recording; a later line about the same recording counts. Lines
 //! are appended as the work goes on; one that a kill cut short is passed over.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -222,6 +222,29 @@ impl Manifest {
     pub fn is_done(&self, item: &Item) -> bool {
         let line = self.lines.get(&key(&item.input));
         line.is_some_and(|line| matches!(line.outcome, Outcome::Done { .. }) && line.output == self.name(&item.output))
+    }
+
+    /// How many of these recordings have a feature file on the other side of the split.
+    pub fn on_other_side(&self, items: &[Item]) -> usize {
+        let lies_elsewhere = |item: &&Item| {
+            let (line, elsewhere) = (self.lines.get(&key(&item.input)), item.elsewhere.as_ref());
+            line.zip(elsewhere).is_some_and(|(line, elsewhere)| line.output == self.name(elsewhere))
+        };
+        items.iter().filter(lies_elsewhere).count()
+    }
+
+    /// Feature files of recordings below `audio_dir` that are not among `items`, which are all that are chosen there, sorted.
+    pub fn left_over(&self, audio_dir: &Path, items: &[Item]) -> Vec<PathBuf> {
+        let chosen: HashSet<String> = items.iter().map(|item| key(&item.input)).collect();
+        let made: HashSet<String> = items.iter().map(|item| self.name(&item.output)).collect();
+        let below = key(&audio_dir.join(""));
+        let is_left = |line: &&Line| {
+            line.input.starts_with(&below) && !chosen.contains(&line.input) && !made.contains(&line.output)
+        };
+        let paths = self.lines.values().filter(is_left).map(|line| self.target_dir.join(&line.output));
+        let mut found: Vec<PathBuf> = paths.filter(|path| path.is_file()).collect();
+        found.sort();
+        found
     }
 
     /// Whether the file at `output` is the one that this manifest has for the recording, and may be replaced.

@@ -30,7 +30,7 @@ pub struct BetaTc {
 pub enum Sampling {
     /// `1 / (N M) sum_m q(z|x_m)` over the `M` of the batch, `N` in the data (eq. 5): too low, by a factor between `M` and `N`. The
     /// mutual information is shown too high by its logarithm and, of `d` latents, the total correlation by `d - 1` times it, at
-    /// the dimension-wise divergence's cost. What is constant in that moves no gradient and no comparison within a run.
+    /// the dimension-wise divergence's cost. What is constant in that moves no gradient and no comparison within a run, if test and training name the same `N`.
     #[default]
     Weighted,
     /// Its own `x` weighs `1 / N`, another one `(N - M) / (N M)`, the rest `1 / M`, `M` being one less than the batch: right in the

@@ -83,12 +83,18 @@ fn explained(name: &str, is_vae: bool) -> Option<Explained> {
             "The divergence that the objective wants, C: what the latents may say by now.",
         ),
         "mutual_information" => ("Mutual information", "nats", "How much the codes tell of which segment they are of."),
-        "total_correlation" => {
-            ("Total correlation", "nats", "How much the latents tell of each other; near 0 they are independent.")
-        }
-        "dimension_kl" => {
-            ("Dimension-wise KL", "nats", "How far each latent's codes, of all segments, are from the prior.")
-        }
+        "total_correlation" => (
+            "Total correlation",
+            "nats",
+            "How much the latents tell of each other. A FactorVAE's is near 0 where they are independent; as a beta-TC estimates it, it \
+             is too high by a constant, hundreds of nats at worst, so that only its course tells.",
+        ),
+        "dimension_kl" => (
+            "Dimension-wise KL",
+            "nats",
+            "How far each latent's codes, of all segments, are from the prior; too low by about what the total correlation is too high, so \
+             that it may be below 0.",
+        ),
         "discriminator" => (
             "Discriminator",
             "nats",

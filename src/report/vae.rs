@@ -73,12 +73,13 @@ fn asked(run: &Run, kl: Option<f64>) -> Vec<(&'static str, Option<f64>)> {
     let divergence = ("β × KL", kl.map(|kl| beta * kl));
     match regularizer {
         Regularizer::Beta => vec![divergence],
-        Regularizer::Capacity(capacity) => vec![("β × |KL − C|", kl.map(|kl| beta * (kl - capacity.most).abs()))],
+        Regularizer::Capacity(_) => {
+            // Of each batch, so that the mean KL does not tell it.
+            let [total, reconstruction] = ["total", "reconstruction"].map(|name| run.about.test.get(name));
+            vec![("β × |KL − C|, mean of batches", total.zip(reconstruction).map(|(total, part)| total - part))]
+        }
         Regularizer::Factor(factor) => {
-            vec![
-                divergence,
-                ("γ × total correlation, if above 0", times(factor.gamma, "total_correlation").map(|tc| tc.max(0.0))),
-            ]
+            vec![divergence, ("γ × total correlation", times(factor.gamma, "total_correlation"))]
         }
         Regularizer::BetaTc(parts) => vec![
             ("α × mutual information", times(parts.alpha, "mutual_information")),

@@ -31,7 +31,8 @@ const DRAWN: usize = 16;
 /// themselves, not of the standardised ones: each bin's density is divided by the standard deviation.
 ///
 /// The reported total is the objective as it will be once all that grows has grown. A FactorVAE's has the total correlation as
-/// its discriminator tells it by then, or none where that says less than none: while the discriminator learns, it may rise.
+/// its discriminator tells it by then: while the discriminator learns, it may rise. A beta-TC's parts are estimated for as many
+/// segments as there are to train on in the test as well, so that both are on one scale.
 pub struct VaeTask {
     train: Loader<SegmentDataset>,
     test: Arc<SegmentDataset>,
@@ -196,7 +197,7 @@ impl Task for VaeTask {
             let x = Tensor::from_data(batch?, &self.device);
             let rows = x.dims()[0];
             let noise = self.noise(rows, "eval", index as u64);
-            let (terms, bins, _) = self.terms(model, rival, x.clone(), noise.clone(), items.len(), None);
+            let (terms, bins, _) = self.terms(model, rival, x.clone(), noise.clone(), self.data, None);
             let error = (bins.mean().inner() - x.clone()).abs().mean().mul_scalar(self.std); // in log units
             let share = rows as f64 / items.len() as f64;
             for (name, value) in terms.reported.into_iter().chain([("l1", error)]) {

@@ -270,10 +270,74 @@ fn a_dry_run_writes_nothing_and_says_what_would_be_written() {
 }
 
 #[test]
+fn what_earlier_runs_left_of_other_recordings_is_named_and_removed_when_asked() {
+    let audio = recordings(&["train/ann/1.wav", "train/bob/1.wav", "test/ann/2.wav", "test/bob/2.wav"]);
+    let target = TempDir::new().unwrap();
+    let extract = |more: &[&str]| {
+        let said = run("extract-features", &[&[text(audio.path()), text(target.path())], more].concat());
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        said
+    };
+    assert!(extract(&[]).err.is_empty());
+    let bobs = ["--filter-speakers", "bob"];
+    let said = extract(&bobs);
+    assert!(said.err.contains("2 feature files") && said.err.contains("test/ann/2.feat.npz"), "{}", said.err);
+    fs::remove_file(audio.path().join("train/bob/1.wav")).unwrap();
+    fs::write(target.path().join("train/own.feat.npz"), "nobody's").unwrap();
+    let said = extract(&["--prune", "--dry-run"]);
+    assert!(said.out.contains("1 feature files") && said.out.contains("would be removed"), "{}", said.out);
+    assert!(extract(&["--prune"]).out.contains("train/bob/1.feat.npz among them: removed"));
+    assert!(extract(&[]).err.is_empty());
+    assert_eq!(
+        features(target.path()),
+        ["test/ann/2.feat.npz", "test/bob/2.feat.npz", "train/ann/1.feat.npz", "train/own.feat.npz"]
+    );
+    // Another folder's are its own affair.
+    let other = recordings(&["train/carla/1.wav", "test/carla/2.wav"]);
+    let said = run("extract-features", &[text(other.path()), text(target.path()), "--prune"]);
+    assert!(said.err.is_empty() && !said.out.contains("removed"), "{} {}", said.out, said.err);
+}
+
+#[test]
+fn how_recordings_are_split_is_said_and_what_was_perhaps_not_meant_so() {
+    let said = |names: &[&str], flags: &[&str]| {
+        let (audio, target) = (recordings(names), TempDir::new().unwrap());
+        let said = run("extract-features", &[&[text(audio.path()), text(target.path())], flags].concat());
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        (said.out, said.err.replace(text(audio.path()), "AUDIO"))
+    };
+    let (out, err) = said(&["train/1.wav", "train/2.wav", "test/3.wav"], &[]);
+    assert!(out.contains("2 of 3 to train on, 1 to test on, as its folders say") && err.is_empty(), "{out} {err}");
+    let (_, err) = said(&["train/1.wav", "test/3.wav"], &["--split", "0.5"]);
+    assert!(err.contains("--split and --split-by change nothing"), "{err}");
+    let (out, err) = said(&["a/1.wav", "b/2.wav"], &["--split-by", "speaker"]);
+    assert!(
+        out.contains("1 of 2 to train on, 1 to test on, split by speaker, --split 0.05") && err.is_empty(),
+        "{out} {err}"
+    );
+    let (_, err) = said(&["lj/train/1.wav", "lj/test/2.wav"], &[]);
+    assert!(err.contains("give AUDIO/lj as the audio folder"), "{err}");
+    let (_, err) = said(&["Train/1.wav", "Test/2.wav"], &[]);
+    assert!(err.contains("small letters"), "{err}");
+    let (_, err) = said(&["train/1.wav"], &[]);
+    assert!(err.contains("no recording is there for test"), "{err}");
+    let (_, err) = said(&["train/1.wav", "test/2.wav"], &["--hop-size", "1024"]);
+    assert!(err.contains("more than half of --n-fft"), "{err}");
+    // Recordings that change sides.
+    let (audio, target) = (recordings(&["a/1.wav", "b/2.wav", "b/3.wav"]), TempDir::new().unwrap());
+    let paths = [text(audio.path()), text(target.path())];
+    succeed("extract-features", &[&paths[..], &["--split-by", "speaker"]].concat());
+    let changed = ["0.4", "0.7"].map(|split| run("extract-features", &[&paths[..], &["--split", split]].concat()).err);
+    assert!(changed.iter().any(|err| err.contains("change sides between train/ and test/")), "{changed:?}");
+}
+
+#[test]
 fn speakers_are_filtered_by_parts_of_the_path() {
     let audio = recordings(&["train/ann/1.wav", "train/bob/1.wav", "test/carla/1.wav", "test/anna/1.wav"]);
     let target = TempDir::new().unwrap();
-    succeed("extract-features", &[text(audio.path()), text(target.path()), "--filter_speakers", "ann,carla"]);
+    let flags = [text(audio.path()), text(target.path()), "--filter_speakers", "ann,carla", "--verbose"];
+    let said = run("extract-features", &flags).err;
+    assert!(said.lines().count() == 3 && said.contains("train/ann/1.wav -> "), "{said}");
     assert_eq!(features(target.path()), ["test/anna/1.feat.npz", "test/carla/1.feat.npz", "train/ann/1.feat.npz"]);
 }
 
