@@ -20,6 +20,12 @@ pub(super) fn read(path: &Path, limit: Limit) -> Result<Waveform> {
     }
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let streams = check_headers(&bytes).map_err(|what| Error::file(path, what))?;
+    if bytes.get(28..).is_some_and(|first| first.starts_with(b"OpusHead")) {
+        return Err(Error::file(
+            path,
+            "is Ogg Opus, and only Ogg Vorbis is read: ffmpeg -i FILE.ogg FILE.wav converts it",
+        ));
+    }
     // lewton panics on some streams that its header checks let through.
     catch_unwind(AssertUnwindSafe(|| decode(path, &bytes, streams, limit)))
         .unwrap_or_else(|_| Err(Error::file(path, "the Vorbis decoder gave up: damaged?")))

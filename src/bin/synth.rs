@@ -12,8 +12,8 @@ use vae_workshop::cli::train::DeviceFlags;
 use vae_workshop::features::Frames;
 use vae_workshop::run::Checkpoint;
 use vae_workshop::synth::{
-    Change, Codes, Edit, Item, Predictor, PriorConfig, Shape, Stream, VaeCodec, Vocoder, band_correlation, describe,
-    draw_beside, own_config, read_features, render, require_ending, stream_features,
+    Change, Codes, Edit, Item, Outputs, Predictor, PriorConfig, Shape, Stream, VaeCodec, Vocoder, band_correlation,
+    describe, draw_beside, own_config, plan_together, read_features, render, require_ending, stream_features,
 };
 use vae_workshop::{Error, Result};
 
@@ -220,7 +220,7 @@ fn sample(vae: &VaeFlag, mut sound: SoundFlags, seconds: f64, prior: &PriorConfi
     cli::require_within("--seconds", seconds, 0.02..=3600.0)?;
     prior.validate()?;
     sound.validate()?;
-    require_ending(output, "wav")?;
+    plan_together(&[], output, &Outputs { shape: Shape::File("wav"), pictures: sound.png, overwrite: false })?;
     sound.peak = sound.peak.or(Some(0.9)); // no source, so no level to restore
     let studio = Studio::open(&sound, vae)?;
     let config = studio.codec.features();
@@ -277,7 +277,7 @@ fn encode(vae: &VaeFlag, compute: &DeviceFlags, paths: &PathFlags) -> Result<Exi
 
 fn decode(vae: &VaeFlag, sound: &SoundFlags, input: &Path, output: &Path) -> Result<ExitCode> {
     sound.validate()?;
-    require_ending(output, "wav")?;
+    plan_together(&[input], output, &Outputs { shape: Shape::File("wav"), pictures: sound.png, overwrite: false })?;
     let codes = Codes::read(input)?;
     Studio::open(sound, vae)?.make(&codes, &[], input, output)?;
     cli::say(output.display());

@@ -171,11 +171,13 @@ fn main() -> ExitCode {
                 let mut room = args.run.room();
                 let train = SegmentDataset::load(&sets.train, &standardizer, batch.frames, &mut room)?;
                 let test = SegmentDataset::load(&sets.test, &standardizer, batch.frames, &mut room)?;
-                cli::say(format_args!(
-                    "segments: {} to train on, {} to test on",
-                    train.items().len(),
-                    test.items().len()
-                ));
+                let short = sets.train.entries.len() + sets.test.entries.len() - train.files() - test.files();
+                let left_out = match short {
+                    0 => String::new(),
+                    _ => format!("; {short} files are shorter than {} frames and left out", batch.frames),
+                };
+                let (of_train, of_test) = (train.items().len(), test.items().len());
+                cli::say(format_args!("segments: {of_train} to train on, {of_test} to test on{left_out}"));
                 let (seed, std) = (config.seed, standardizer.std);
                 let fresh = model.init(seed, &device.clone().autodiff());
                 let task = VaeTask::new(train, test, objective, batch.size, model.latents(), std, seed, device)?;

@@ -37,6 +37,11 @@ impl SegmentDataset {
         Ok(Self { spectra, lengths, standardizer, segment_frames })
     }
 
+    /// How many files there are; those that are shorter than a segment are not among them.
+    pub fn files(&self) -> usize {
+        self.lengths.len()
+    }
+
     /// The segments of all files, one after the other, from frame 0; tails shorter than a segment are left out.
     pub fn items(&self) -> Vec<Item> {
         let lengths = self.lengths.iter().enumerate();

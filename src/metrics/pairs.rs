@@ -60,6 +60,16 @@ pub fn pairs(reference: &Path, output: &Path) -> Result<Vec<Pair>> {
             first.display()
         );
     }
+    let without: Vec<&PathBuf> =
+        references.iter().filter(|(name, _)| !outputs.contains_key(*name)).map(|(_, path)| path).collect();
+    if let (Some(first), false) = (without.first(), nothing) {
+        let (count, of) = (without.len(), output.display());
+        tracing::warn!(
+            "{count} of {} references have no output in {of}, {} among them",
+            references.len(),
+            first.display()
+        );
+    }
     if nothing {
         let message =
             format!("none of its {} sounds has a reference of the same name in {}", outputs.len(), reference.display());

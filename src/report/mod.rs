@@ -66,6 +66,9 @@ const LIVE: &str = include_str!("live.js");
 /// than a VAE's, or the page cannot be written.
 pub fn write(runs: &[PathBuf], config: &ReportConfig, out: &Path, device: &Device) -> Result<()> {
     let opened = runs.iter().map(|path| Run::open(path, config.features.as_deref())).collect::<Result<Vec<_>>>()?;
+    if matches!(config.inverter, Inverter::Run(_)) && !opened.iter().any(Run::is_vae) {
+        tracing::warn!("--inverter changes nothing, as none of the runs is a VAE's");
+    }
     let mut fragments = Vec::new();
     if opened.len() > 1 {
         fragments.push(Fragment { html: compare::section_of(&opened), ..Fragment::default() });

@@ -58,7 +58,7 @@ impl Run {
         let flags = flags(&root.join("config.toml"));
         let about = checkpoint.about;
         let recordings = match features {
-            Some(folder) => given(folder, &about.config),
+            Some(folder) => given(folder, &about.config)?,
             None => remembered(root, &flags, &about.config),
         };
         let parameters = tensors.0.values().map(|(_, values)| values.len()).sum();
@@ -183,19 +183,24 @@ fn flags(path: &Path) -> BTreeMap<String, String> {
     parsed.into_iter().map(|(name, value)| (name, text(value))).collect()
 }
 
-/// Recordings that the user names.
-fn given(folder: &Path, config: &RunConfig) -> std::result::Result<FeatureSet, String> {
+/// Recordings that the user names, or why the run has no use for them.
+///
+/// # Errors
+/// If there are none.
+fn given(folder: &Path, config: &RunConfig) -> Result<std::result::Result<FeatureSet, String>> {
     let test = folder.join("test");
-    let set = FeatureSet::open(if test.is_dir() { &test } else { folder }).map_err(|error| error.to_string())?;
+    let set = FeatureSet::open(if test.is_dir() { &test } else { folder })?;
     let differences = config.features.differences(set.config());
     if differences.is_empty() {
-        return Ok(set);
+        return Ok(Ok(set));
     }
-    Err(format!(
+    let why = format!(
         "The features of {} are made with other settings than the run's (run / there): {}.",
         folder.display(),
         differences.join(", ")
-    ))
+    );
+    tracing::warn!("{why}");
+    Ok(Err(why))
 }
 
 /// The recordings of the run's test, where its flags say they were: seen from here or from where training was begun.

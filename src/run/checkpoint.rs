@@ -180,8 +180,24 @@ impl Checkpoint {
             return Self::open(dir).and_then(load);
         }
         match super::RunDir::at(dir).newest(load)? {
-            Some(loaded) => Ok(loaded),
+            Some((newest, model)) => {
+                newest.tell_of_better();
+                Ok((newest, model))
+            }
             None => Err(Error::file(dir, "holds no checkpoint (step-N folders); give the LOGDIR of a training run")),
+        }
+    }
+
+    /// Says that another checkpoint of the run has a lesser test loss, where one is there.
+    fn tell_of_better(&self) {
+        let Some(best) = self.about.best.as_ref().filter(|best| best.step != self.about.step) else { return };
+        let better = self.path.with_file_name(format!("step-{:08}", best.step));
+        if better.is_dir() {
+            tracing::info!(
+                "the newest checkpoint is used, {}; the least test loss is that of {}, which can be named instead",
+                self.path.display(),
+                better.display()
+            );
         }
     }
 

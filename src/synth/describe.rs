@@ -50,11 +50,10 @@ pub fn describe(path: &Path) -> Result<String> {
         text.push_str(&serde_json::to_string_pretty(&about.config).expect("a configuration is plain data"));
         text.push('\n');
     } else if is_features(path) {
-        let features = FeatureFile::read(path)?;
-        let meta = &features.meta;
+        let meta = FeatureFile::read_meta(path)?;
         let rate = f64::from(meta.config.sample_rate);
         line("features", &path.display());
-        line("seconds", &format!("{:.2}", features.au.len() as f64 / rate));
+        line("seconds", &format!("{:.2}", (meta.trim_end - meta.trim_start) as f64 / rate));
         line("frames", &meta.frames);
         line("source", &format!("{} samples at {} Hz", meta.source_samples, meta.source_rate));
         line("kept", &format!("{:.3} s to {:.3} s", meta.trim_start as f64 / rate, meta.trim_end as f64 / rate));

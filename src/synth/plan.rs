@@ -47,13 +47,13 @@ pub struct Plan {
 
 /// Plans the outputs of `input`, a file or a folder of sounds and feature files.
 ///
-/// A file becomes `out`, which is replaced if it is there. Files below a folder keep their relative paths below `out`,
+/// A file becomes `out`, which is replaced if it is there, and its picture with it. Files below a folder keep their relative paths below `out`,
 /// and what is there already is left alone.
 ///
 /// # Errors
 /// If there is no input; two would have the same output; an input would be overwritten; `out` lies inside the folder
-/// `input`, is a file where a folder is needed, or the other way round; or files in a folder exist and
-/// [`Outputs::overwrite`] is not set.
+/// `input`, is a file where a folder is needed, or the other way round; or files in a folder, or a picture without its
+/// sound, exist and [`Outputs::overwrite`] is not set.
 pub fn plan(input: &Path, out: &Path, outputs: &Outputs) -> Result<Plan> {
     if !fs::metadata(input).map_err(Error::io(input))?.is_dir() {
         plan_together(&[input], out, outputs)?;
@@ -87,8 +87,11 @@ pub fn plan_together(inputs: &[&Path], out: &Path, outputs: &Outputs) -> Result<
     }
     refuse_inputs(inputs.iter().copied(), &files)?;
     match outputs.shape {
-        Shape::Folder(_) if !outputs.overwrite => refuse_existing(&files),
-        _ => Ok(()),
+        _ if outputs.overwrite => Ok(()),
+        Shape::Folder(_) => refuse_existing(&files),
+        // The picture of a sound that is there is replaced with it.
+        Shape::File(_) if out.exists() => Ok(()),
+        Shape::File(_) => refuse_existing(&files[1..]),
     }
 }
 

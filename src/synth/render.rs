@@ -48,7 +48,7 @@ pub fn render(
         Error::Config(message) => Error::file(source, message),
         other => other,
     })?;
-    let (raw, factor) = (raw.finish()?, vocoder.level(peak, gain));
+    let (raw, factor) = (raw.finish()?, vocoder.level(peak, gain, Some(source)));
 
     let features = vocoder.features();
     let extractor = FeatureExtractor::new(FeatureConfig { trim_silence_db: None, ..features.clone() })?;

@@ -187,7 +187,7 @@ impl Vocoder {
             samples.extend_from_slice(part);
             Ok(())
         })?;
-        let factor = self.level(samples.iter().fold(0.0, |most, sample| sample.abs().max(most)), gain);
+        let factor = self.level(samples.iter().fold(0.0, |most, sample| sample.abs().max(most)), gain, None);
         samples.iter_mut().for_each(|sample| *sample *= factor);
         Ok(Waveform { samples, sample_rate: self.features.sample_rate })
     }
@@ -225,12 +225,14 @@ impl Vocoder {
     }
 
     /// What a sound is multiplied by whose largest absolute value is `peak`, with a warning if it would be beyond full scale.
-    pub(super) fn level(&self, peak: f32, gain: f64) -> f32 {
+    /// `source` is what the warning names.
+    pub(super) fn level(&self, peak: f32, gain: f64, source: Option<&Path>) -> f32 {
         match self.config.peak {
             Some(wanted) if peak > 0.0 => wanted / peak,
             Some(_) => 1.0,
             None if peak * gain as f32 > 1.0 => {
-                tracing::warn!("the sound's peak is {:.2}; it is attenuated to full scale", peak * gain as f32);
+                let of = source.map_or_else(String::new, |path| format!("{}: ", path.display()));
+                tracing::warn!("{of}the sound's peak is {:.2}; it is attenuated to full scale", peak * gain as f32);
                 1.0 / peak
             }
             None => gain as f32,

@@ -208,7 +208,8 @@ impl<T: Task> Loop<'_, T> {
         if self.is_due(self.limits.eval_every) {
             self.evaluate()?;
         }
-        if self.is_due(self.limits.save_every) {
+        let (step, best) = (self.step(), self.session.about.best.as_ref());
+        if self.is_due(self.limits.save_every) || best.is_some_and(|best| best.step == step) {
             self.save()?;
         }
         Ok(())

@@ -76,9 +76,22 @@ fn only_a_corpus_is_ever_replaced() {
     assert!(generate(&SMALL, path, true).unwrap_err().to_string().contains("notes.txt"));
     assert_eq!(contents(path), before, "nothing was deleted");
 
-    let unmarked = tempfile::tempdir().unwrap();
-    fs::write(unmarked.path().join("speakers.csv"), "mine").unwrap();
-    assert!(generate(&SMALL, unmarked.path(), true).is_err());
+    fs::remove_file(foreign).unwrap();
+    fs::create_dir(path.join("empty")).unwrap();
+    assert!(generate(&SMALL, path, true).unwrap_err().to_string().contains("empty"));
+    assert!(path.join("empty").is_dir());
+
+    // Files of the same names.
+    let others = tempfile::tempdir().unwrap();
+    fs::create_dir_all(others.path().join("train/alice")).unwrap();
+    for (name, content) in
+        [("corpus.json", "{\"my\": 1}"), ("speakers.csv", "mine"), ("train/alice/alice-0001.wav", "mine")]
+    {
+        fs::write(others.path().join(name), content).unwrap();
+        let before = contents(others.path());
+        assert!(generate(&SMALL, others.path(), true).is_err());
+        assert_eq!(contents(others.path()), before, "nothing was deleted");
+    }
 }
 
 #[test]

@@ -250,6 +250,7 @@ fn arrays_can_be_left_out_and_readers_say_what_is_missing() {
     let paths = [text(audio.path()), text(target.path())];
     succeed("extract-features", &[&paths[..], &["--only", "logmel"]].concat());
     let path = target.path().join("train/1.feat.npz");
+    assert!(succeed("synth", &["inspect", text(&path)]).contains("seconds"));
     let logmel = FeatureFile::read_logmel(&path).unwrap();
     let said = FeatureFile::read_spectra(&path).unwrap_err().to_string();
     assert!(said.contains("array logspec: is missing") && said.contains("with all arrays"), "{said}");

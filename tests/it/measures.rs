@@ -162,6 +162,17 @@ fn what_cannot_be_told_is_undefined_and_never_nan() {
 }
 
 #[test]
+fn a_factor_in_another_unit_has_the_same_scores() {
+    let codes = normal(400, 3, 5);
+    let factors = &codes.slice(s![.., ..2]) + &normal(400, 2, 6);
+    let (plain, small) = (scored(&codes, &factors), scored(&codes, &(&factors * 1e-10)));
+    assert!((plain.sap.unwrap() - small.sap.unwrap()).abs() < 1e-9 && small.sap.unwrap() > 0.3, "{plain:?} {small:?}");
+    // What rounding leaves of a constant is none.
+    let codes = codes.column(0);
+    assert_eq!(squared_correlation(codes, ndarray::Array1::from_elem(400, 0.1).view()), 0.0);
+}
+
+#[test]
 fn segments_without_a_factor_do_not_count_for_it() {
     let codes = uniform(1500, 3, 6);
     let (whole, mut factors) = (codes.slice(s![..900, ..]).to_owned(), codes.clone());

@@ -202,6 +202,7 @@ fn evaluate_prints_a_table_or_json_of_pairs_by_name() {
     let said = run("evaluate", &[&arguments[..], &[text(&json)]].concat());
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.err.contains("1 of 3 outputs have no reference") && said.err.contains("b.wav"), "{}", said.err);
+    assert!(said.err.contains("1 of 3 references have no output") && said.err.contains("unused.wav"), "{}", said.err);
     let lines: Vec<Vec<&str>> = said.out.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines.iter().map(|line| line[0]).collect::<Vec<_>>(), ["file", "a", "sub/b", "mean"]);
     assert_eq!(lines[3][1..4], ["0.00", "0.00", "undefined"]);

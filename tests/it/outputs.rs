@@ -47,6 +47,22 @@ fn done(flags: &[&str], input: &Path, output: &Path) {
 }
 
 #[test]
+fn a_picture_goes_with_its_sound_and_nobody_elses_is_replaced() {
+    let (input, out) = (copies(&["a.wav"]), TempDir::new().unwrap());
+    let (sound, picture) = (out.path().join("talk.wav"), out.path().join("talk.png"));
+    fs::write(&picture, "mine").unwrap();
+    let said = refused(&["--png"], &input.path().join("a.wav"), &sound);
+    assert!(said.contains("talk.png") && fs::read(&picture).unwrap() == b"mine", "{said}");
+    assert!(!sound.exists());
+    done(&["--png", "--overwrite"], &input.path().join("a.wav"), &sound);
+    let made = fs::read(&picture).unwrap();
+    // The same command again replaces both.
+    fs::write(&picture, "an earlier one").unwrap();
+    done(&["--png"], &input.path().join("a.wav"), &sound);
+    assert_eq!(fs::read(&picture).unwrap(), made);
+}
+
+#[test]
 fn a_folder_run_replaces_nothing_unless_told_and_a_named_file_is_replaced() {
     let input = copies(&["a.wav", "sub/b.wav"]);
     let out = TempDir::new().unwrap();

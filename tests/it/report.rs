@@ -358,7 +358,11 @@ fn recordings_that_are_gone_or_others_leave_a_sentence() {
         assert_eq!(html.contains("alt=\"Spectrogram: reconstruction of "), is_there);
     }
     let empty = TempDir::new().unwrap();
-    assert!(page(&[&run], &["--features", text(empty.path())]).contains("holds no *.feat.npz files"));
+    let kept = folder.path().join("kept.html");
+    fs::write(&kept, "a good page").unwrap();
+    let said = fail("evaluate", &["report", text(&run), "-o", text(&kept), "--features", text(empty.path())]);
+    assert!(said.contains("holds no *.feat.npz files"), "{said}");
+    assert_eq!(fs::read_to_string(&kept).unwrap(), "a good page");
 }
 
 #[test]

@@ -338,6 +338,25 @@ fn one_checkpoint_that_is_kept_is_one_to_go_back_to() {
 }
 
 #[test]
+fn the_best_evaluation_is_saved_and_who_uses_the_run_is_told_of_it() {
+    let (folder, data) = (TempDir::new().unwrap(), fixture());
+    let run = folder.path().join("run");
+    let flags =
+        [text(&run), text(&data.train), text(&data.test), "--device", "cpu", "--preset", "tiny", "--batch-size", "4"];
+    let more = ["--eval-every", "3", "--patience", "2", "--steps", "400", "--beta", "0.5", "--learning-rate", "0.02"];
+    succeed("train-vae", &[&flags[..], &more].concat());
+    let newest = RunDir::at(&run).latest().unwrap().unwrap();
+    let best = newest.about.best.unwrap();
+    assert!(best.step + 6 == newest.about.step, "{best:?} {}", newest.about.step);
+    let saved = vae_workshop::run::Checkpoint::open(&run.join(format!("step-{:08}", best.step))).unwrap();
+    assert_eq!(saved.about.test_loss(), Some(best.total));
+    let inspect = |path: &Path| crate::env::run("synth", &["inspect", text(path)]).err;
+    let (of_run, of_best) = (inspect(&run), inspect(&saved.path));
+    assert!(of_run.contains(&format!("the least test loss is that of {}", saved.path.display())), "{of_run}");
+    assert!(of_best.is_empty(), "{of_best}");
+}
+
+#[test]
 fn an_evaluation_that_is_made_up_for_and_diverges_puts_the_run_back_too() {
     let folder = TempDir::new().unwrap();
     let run = RunDir::at(folder.path());

@@ -20,6 +20,8 @@ use crate::random;
 const TURNS: u64 = 20;
 /// Variance of a latent's means below which they count as constant.
 const CONSTANT: f64 = 1e-12;
+/// The same of a factor's values, whatever their unit: relative to their squares, of which rounding leaves less.
+const CONSTANT_FACTOR: f64 = 1e-24;
 
 /// Values of named factors, a column each: NaN where a segment has it not.
 #[derive(Clone, Debug)]
@@ -186,13 +188,16 @@ fn one(
     }
 }
 
-/// Squared Pearson correlation; 0 if either is constant.
-pub fn squared_correlation(one: ArrayView1<f64>, other: ArrayView1<f64>) -> f64 {
+/// Squared Pearson correlation of a latent and a factor; 0 if either is constant.
+pub fn squared_correlation(latent: ArrayView1<f64>, factor: ArrayView1<f64>) -> f64 {
+    let constant = factor.dot(&factor) * CONSTANT_FACTOR;
     let centred = |values: ArrayView1<f64>| &values - values.mean().unwrap_or(0.0);
-    let (one, other) = (centred(one), centred(other));
-    let (own, others) = (one.dot(&one), other.dot(&other));
-    let least = CONSTANT * one.len() as f64;
-    if own <= least || others <= least { 0.0 } else { (one.dot(&other).powi(2) / (own * others)).min(1.0) }
+    let (latent, factor) = (centred(latent), centred(factor));
+    let (own, others) = (latent.dot(&latent), factor.dot(&factor));
+    if own <= CONSTANT * latent.len() as f64 || others <= constant {
+        return 0.0;
+    }
+    (latent.dot(&factor).powi(2) / (own * others)).min(1.0)
 }
 
 /// Over the segments that have both.

@@ -59,7 +59,9 @@ impl FactorTable {
                 _ if cell.is_empty() => Ok(f64::NAN),
                 Ok(value) if value.is_finite() => Ok(value),
                 Ok(_) => Err(wrong(format!("line {number}, {name}: {cell}; leave cells without a value empty"))),
-                Err(_) => Err(wrong(format!("line {number}, {name}: `{cell}` is no number; number the categories"))),
+                Err(_) => Err(wrong(format!(
+                    "line {number}, {name}: `{cell}` is no number; of categories give each a column of 0 and 1"
+                ))),
             };
             let values = cells[1..].iter().zip(&names).map(value).collect::<Result<Vec<_>>>()?;
             if rows.insert(cells[0].to_string(), values).is_some() {
