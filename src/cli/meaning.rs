@@ -16,7 +16,7 @@ use crate::metrics::latents::naming::meanings;
 use crate::metrics::latents::scores::FactorScores;
 use crate::metrics::latents::table::FactorTable;
 use crate::metrics::latents::{Agreement, LatentReport, agreement, measure};
-use crate::run::Checkpoint;
+use crate::run::{Checkpoint, RunConfig};
 use crate::synth::{VaeCodec, require_ending};
 use crate::{Error, Result};
 
@@ -137,11 +137,20 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let is_run = |path: &Path| fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(is_step));
     paths.retain(|path| !is_hidden(path) && is_run(path));
     paths.sort();
-    let mut runs = Vec::new();
+    let (mut runs, mut first): (Vec<PathBuf>, Option<RunConfig>) = (Vec::new(), None);
     for path in paths {
         let (checkpoint, _) = Checkpoint::with_model(&path)?;
+        let config = checkpoint.about.config.clone();
         match checkpoint.require("VAE") {
-            Ok(_) => runs.push(path),
+            Ok(_) => {
+                let first = first.get_or_insert_with(|| config.clone());
+                let differences = first.differences(&RunConfig { seed: first.seed, ..config });
+                if let Some(before) = runs.first().filter(|_| !differences.is_empty()) {
+                    let (path, before, differences) = (path.display(), before.display(), differences.join(", "));
+                    tracing::warn!("{path} is not {before} with another seed: {differences}");
+                }
+                runs.push(path);
+            }
             Err(error) => tracing::warn!("{error}: passed over"),
         }
     }

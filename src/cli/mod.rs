@@ -120,7 +120,8 @@ pub(super) fn signals() -> Vec<i32> {
     [SIGINT, SIGTERM].into_iter().chain((!ignored).then_some(SIGHUP)).collect()
 }
 
-/// What stops a program in good order: zero until one of [`signals`] puts its number there. A second signal ends the process at once.
+/// What stops a program in good order: zero until SIGINT, SIGTERM or SIGHUP, unless that is ignored, puts its number there. A second
+/// signal ends the process at once.
 ///
 /// # Errors
 /// [`Error::Config`] if the handlers cannot be installed.

@@ -77,7 +77,7 @@ pub fn plan(input: &Path, out: &Path, outputs: &Outputs) -> Result<Plan> {
 pub fn plan_together(inputs: &[&Path], out: &Path, outputs: &Outputs) -> Result<()> {
     for input in inputs {
         if fs::metadata(input).map_err(Error::io(input))?.is_dir() {
-            return Err(Error::file(input, format!("is a folder, where a sound or a {FEATURE_SUFFIX} file is needed")));
+            return Err(Error::file(input, "is a folder, where a file is needed"));
         }
     }
     let files = outputs.files(out);

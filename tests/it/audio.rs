@@ -394,3 +394,13 @@ fn torture_decoders() {
     println!("20000 damaged files: the slowest took {slowest:?}");
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
 }
+
+#[test]
+fn ogg_that_holds_opus_is_told_from_damaged_vorbis() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("speech.ogg");
+    let page = [b"OggS\0\x02".as_slice(), &[0; 20], &[1, 19], b"OpusHead", &[1; 11]].concat();
+    std::fs::write(&path, page).unwrap();
+    let said = Waveform::read(&path).unwrap_err().to_string();
+    assert!(said.contains("speech.ogg") && said.contains("is Ogg Opus") && said.contains("ffmpeg"), "{said}");
+}
