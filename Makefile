@@ -113,7 +113,7 @@ test-wgpu:
 # Building the tests builds the programs as well, with one Burn for both; with another CUDA_PATH it would be built anew.
 SOFTWARE_GPU = work/venv-cuda/bin/python scripts/software_gpu.py work/software-gpu
 cuda-in-software:
-	test -x work/venv-cuda/bin/python || python3 -m venv work/venv-cuda
+	test -x work/venv-cuda/bin/pip || python3 -m venv --clear work/venv-cuda
 	work/venv-cuda/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-cuda.txt
 	$(SOFTWARE_GPU) $(CARGO) test --features cuda --test it --no-run
 
@@ -137,7 +137,7 @@ smoke:
 test-peers: smoke
 	rm -r work/smoke/vae/step-00000030
 	$(MAKE) vae $(SMOKE) PRESET=tiny
-	test -x work/venv/bin/python || python3 -m venv work/venv
+	test -x work/venv/bin/pip || python3 -m venv --clear work/venv
 	work/venv/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-peers.txt
 	work/venv/bin/python scripts/check_peers.py work/smoke
 
@@ -151,7 +151,7 @@ REPORT = $(BIN_DEV)/evaluate report --device cpu
 test-page: smoke
 	which $(PACKAGE_$(BROWSER)) > /dev/null || \
 	    (apt-get update -qq && apt-get install -qq -y --no-install-recommends $(PACKAGE_$(BROWSER)) fonts-dejavu-core)
-	test -x work/venv-page/bin/python || python3 -m venv work/venv-page
+	test -x work/venv-page/bin/pip || python3 -m venv --clear work/venv-page
 	work/venv-page/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-page.txt
 	rm -rf work/page && mkdir -p work/page
 	$(BIN_DEV)/train-vae work/page/other $(SMOKE_TRAIN) --steps 30 --beta 1
@@ -169,7 +169,7 @@ test-page: smoke
 # The README's pictures, of the demo's VAE. The numbers that the README gives of it are the report's.
 screenshots: demo
 	test -x /usr/bin/chromium || (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core)
-	test -x work/venv-page/bin/python || python3 -m venv work/venv-page
+	test -x work/venv-page/bin/pip || python3 -m venv --clear work/venv-page
 	work/venv-page/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-page.txt
 	$(BIN)/evaluate report work/demo/vae --inverter work/demo/inverter -o work/demo/report.html
 	work/venv-page/bin/python scripts/screenshots.py work/demo/report.html docs
@@ -177,7 +177,7 @@ screenshots: demo
 # A recurrent VAE and a moving average beside the models of the demo; PyTorch in the environment of `bench-peers`.
 test-torch: smoke
 	$(BIN_DEV)/train-vae work/smoke/lstm $(SMOKE_TRAIN) --arch lstm --steps 30 --ema 0.9
-	test -x work/venv-bench/bin/python || python3 -m venv work/venv-bench
+	test -x work/venv-bench/bin/pip || python3 -m venv --clear work/venv-bench
 	work/venv-bench/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-bench.txt
 	work/venv-bench/bin/python scripts/check_torch.py $(BIN_DEV) \
 	    "$$(find work/smoke/features/test -name '*.feat.npz' | sort | head -n 1)" work/smoke/vae work/smoke/lstm work/smoke/inverter
@@ -188,24 +188,24 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
 check-cuda:
-	$(CARGO) check --bins --features cuda
+	$(CARGO) check --all-targets --features cuda
 
 bench:
 	$(CARGO) bench --bench steps $(GPU)
 
 bench-peers:
-	test -x work/venv-bench/bin/python || python3 -m venv work/venv-bench
+	test -x work/venv-bench/bin/pip || python3 -m venv --clear work/venv-bench
 	work/venv-bench/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-bench.txt
 	work/venv-bench/bin/python scripts/bench_peers.py --json work/bench-peers.json $(PEER_FLAGS)
 
 bench-extract: build $(CORPUS)
-	test -x work/venv-bench/bin/python || python3 -m venv work/venv-bench
+	test -x work/venv-bench/bin/pip || python3 -m venv --clear work/venv-bench
 	work/venv-bench/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements-bench.txt
 	work/venv-bench/bin/python scripts/bench_extract.py --ours $(BIN)/extract-features $(TARGET_FLAGS) $(call path,$(AUDIO))
 
 # The trained runs of RUN are heard too, where there are such; SOUND_FLAGS="--vae DIR --inverter DIR" names others.
 bench-sound: build $(CORPUS)
-	test -x work/venv-sound/bin/python || python3 -m venv work/venv-sound
+	test -x work/venv-sound/bin/pip || python3 -m venv --clear work/venv-sound
 	work/venv-sound/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements.txt
 	work/venv-sound/bin/python scripts/bench_sound.py --bin $(BIN) --work $(call path,$(RUN)/sound) --device $(DEVICE) \
 	    --json $(call path,$(RUN)/sound.json) --run $(call path,$(RUN)) $(SOUND_FLAGS) $(call path,$(AUDIO))

@@ -44,8 +44,9 @@ HEARD = """() => {
 
 # Names of what is wider than the screen, without what scrolls by itself.
 WIDE = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
-  [...document.querySelectorAll("body *")].filter(e => !e.closest(".wide") && e.getBoundingClientRect().right > innerWidth + 1)
-    .map(e => e.tagName + "." + e.className.toString())"""
+  ["page", ...[...document.querySelectorAll("body *")]
+    .filter(e => !e.closest(".wide") && e.getBoundingClientRect().right > innerWidth + 1)
+    .map(e => e.tagName + "." + e.className.toString())]"""
 
 
 def check(browsers, path, screenshots):

@@ -260,13 +260,14 @@ fn extract(args: &Args) -> Result<ExitCode> {
     })
 }
 
-/// Says what earlier runs left that would be trained on without being among `all` that are chosen, or removes it; `whole` is whether all of
-/// the audio folder could be looked at.
+/// Says what earlier runs left that would be trained on without being among `all` that are chosen, or removes it; `whole` is whether
+/// all of the audio folder could be looked at.
 fn tidy(args: &Args, manifest: &Manifest, audio_dir: &Path, all: &[Item], whole: bool) -> Result<()> {
     let moved = manifest.on_other_side(all);
     if moved > 0 {
         tracing::warn!(
-            "{moved} recordings change sides between train/ and test/, as recordings came or went, or --split or --split-by is another:              models that were trained before may have heard what is test material now"
+            "{moved} recordings change sides between train/ and test/, as recordings came or went, or the split is another: \
+             models that were trained before may have heard what is test material now"
         );
     }
     let left_over = manifest.left_over(audio_dir, all);

@@ -10,8 +10,8 @@ use signal_hook::low_level;
 
 use crate::{Error, Result};
 
-/// SIGINT (Ctrl-C), SIGTERM and SIGHUP (a closed terminal, unless under `nohup`): before there is something to save they end the process at once;
-/// then the first asks to finish the step and save, and further ones are answered that this is under way.
+/// SIGINT (Ctrl-C), SIGTERM and SIGHUP (a closed terminal, unless under `nohup`): before there is something to save they end the
+/// process at once; then the first asks to finish the step and save, and further ones are answered that this is under way.
 #[derive(Default)]
 pub struct Interrupts {
     /// Zero until a signal puts its number there.

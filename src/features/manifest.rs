@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
@@ -238,8 +238,11 @@ impl Manifest {
         let chosen: HashSet<String> = items.iter().map(|item| key(&item.input)).collect();
         let made: HashSet<String> = items.iter().map(|item| self.name(&item.output)).collect();
         let below = key(&audio_dir.join(""));
+        let lies_within =
+            |output: &str| Path::new(output).components().all(|part| matches!(part, Component::Normal(_)));
         let is_left = |line: &&Line| {
-            line.input.starts_with(&below) && !chosen.contains(&line.input) && !made.contains(&line.output)
+            let is_others = !chosen.contains(&line.input) && !made.contains(&line.output);
+            line.input.starts_with(&below) && is_others && lies_within(&line.output)
         };
         let paths = self.lines.values().filter(is_left).map(|line| self.target_dir.join(&line.output));
         let mut found: Vec<PathBuf> = paths.filter(|path| path.is_file()).collect();

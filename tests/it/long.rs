@@ -291,6 +291,7 @@ fn a_full_disk_names_the_sound_and_gets_its_room_back() {
     }
 }
 
+#[cfg(target_os = "linux")] // it looks into /proc
 #[test]
 fn a_command_that_is_killed_on_the_way_leaves_nothing() {
     let (input, path, [_folder, out]) = input_and_output(30_000);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -550,8 +551,11 @@ fn under_nohup_a_closed_terminal_does_not_stop_a_run() {
         let logdir = folder.path().join(name);
         let command = [before, &[binary("train-vae"), text(&logdir), text(&data.train), text(&data.test)]].concat();
         let flags = ["--device", "cpu", "--preset", "tiny", "--steps", "150", "--batch-size", "8", "--log-every", "5"];
-        let mut child =
-            Command::new(command[0]).args(&command[1..]).args(flags).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command_line = Command::new(command[0]);
+        command_line.args(&command[1..]).args(flags).stdout(Stdio::piped());
+        // SAFETY: `signal` may be called between fork and exec. These tests may run under `nohup` themselves.
+        unsafe { command_line.pre_exec(|| (libc::signal(libc::SIGHUP, libc::SIG_DFL), Ok(())).1) };
+        let mut child = command_line.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
         assert!(lines.any(|line| line.starts_with("step 5 ")));
         signal(&child, "-HUP");
