@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -36,6 +36,17 @@ pub(crate) fn create_folder(path: &Path) -> Result<()> {
 /// As [`create_folder`].
 pub(crate) fn create_parent(path: &Path) -> Result<()> {
     path.parent().map_or(Ok(()), create_folder)
+}
+
+/// Removes a file that may be gone by now.
+///
+/// # Errors
+/// [`Error::Io`] if it is there and stays.
+pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Lets `fill` write a file beside `path`, then renames it to `path`; if anything fails, neither is left. A link is written

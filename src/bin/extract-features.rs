@@ -1,7 +1,6 @@
 //! Makes feature files of a folder of recordings.
 
 use std::borrow::Cow;
-use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -216,20 +215,15 @@ fn extract(args: &Args) -> Result<ExitCode> {
             settings.config.n_fft
         );
     }
-    let by = match (sides.given, options.split_by) {
-        (true, _) => "as its folders say".into(),
-        (_, SplitBy::File) => format!("split by file, --split {}", args.split),
-        (_, SplitBy::Speaker) => format!("split by speaker, --split {}", args.split),
-    };
     let manifest = if args.dry_run {
         Manifest::look(&args.target_dir, &settings, args.overwrite)?
     } else {
         Manifest::open(&args.target_dir, &settings, args.shard, args.overwrite)?
     };
-    tidy(args, &manifest, &audio_dir, &all, unreadable.is_empty())?;
     let (k, n) = args.shard.unwrap_or((1, 1));
-    let items: Vec<Item> = all.into_iter().skip(k - 1).step_by(n).collect();
+    let items: Vec<Item> = all.iter().skip(k - 1).step_by(n).cloned().collect();
     refuse_existing(args, &items, &manifest)?;
+    tidy(args, &manifest, &audio_dir, &all, unreadable.is_empty())?;
     let is_current = |item: &Item| Stamp::of(&item.input).is_ok_and(|stamp| manifest.is_current(item, stamp));
     let (current, work): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| !args.overwrite && is_current(item));
     if args.dry_run {
@@ -239,7 +233,7 @@ fn extract(args: &Args) -> Result<ExitCode> {
             "{} files would be written, {current} are current, {unreadable} could not be read",
             work.len()
         ));
-        return Ok(cli::status(work.len() + current, unreadable));
+        return Ok(status(work.len() + current, unreadable));
     }
     Run {
         args,
@@ -250,14 +244,7 @@ fn extract(args: &Args) -> Result<ExitCode> {
         stop: AtomicBool::new(false),
     }
     .all(&work, &current, unreadable.len())
-    .inspect(|_| {
-        args.say(format_args!(
-            "{} of {} to train on, {} to test on, {by}",
-            sides.train,
-            sides.train + sides.test,
-            sides.test
-        ))
-    })
+    .inspect(|_| args.say(&sides))
 }
 
 /// Says what earlier runs left that would be trained on without being among `all` that are chosen, or removes it; `whole` is whether
@@ -281,7 +268,7 @@ fn tidy(args: &Args, manifest: &Manifest, audio_dir: &Path, all: &[Item], whole:
     match (args.prune, whole) {
         (true, true) if args.dry_run => args.say(format_args!("{what}: they would be removed")),
         (true, true) => {
-            left_over.iter().try_for_each(|path| remove(path))?;
+            Manifest::prune(&left_over)?;
             args.say(format_args!("{what}: removed"));
         }
         (true, false) => tracing::warn!("{what}: not removed, as not all of the audio folder could be read"),
@@ -290,12 +277,9 @@ fn tidy(args: &Args, manifest: &Manifest, audio_dir: &Path, all: &[Item], whole:
     Ok(())
 }
 
-/// Removes a file, which another shard may have done.
-fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
-        _ => Ok(()),
-    }
+/// As [`cli::status`], but a shard that no recording has fallen to has done its part.
+fn status(done: usize, failed: usize) -> ExitCode {
+    if (done, failed) == (0, 0) { ExitCode::SUCCESS } else { cli::status(done, failed) }
 }
 
 /// Nobody's files are replaced unasked, and that is said before any work is done.
@@ -408,10 +392,7 @@ impl Run<'_> {
             files.sort();
             preview::draw(&files, count.get(), &args.target_dir)?;
         }
-        if work.is_empty() && current.is_empty() && unreadable == 0 {
-            return Ok(ExitCode::SUCCESS); // a shard that no recording has fallen to
-        }
-        Ok(cli::status(written + current.len(), failed))
+        Ok(status(written + current.len(), failed))
     }
 
     /// Does one file; counts, records and reports how it went.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -78,14 +79,26 @@ pub struct Plan {
 }
 
 /// How many recordings there are to train on and to test on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sides {
     /// Those below `train/`.
     pub train: usize,
     /// Those below `test/`.
     pub test: usize,
-    /// Whether the recordings lay in `train/` and `test/`; if not, they were split.
-    pub given: bool,
+    /// The share and what it was counted in, unless the recordings lay in `train/` and `test/` already.
+    pub split: Option<(f64, SplitBy)>,
+}
+
+impl Display for Sides {
+    fn fmt(&self, formatter: &mut Formatter) -> fmt::Result {
+        let Self { train, test, split } = self;
+        write!(formatter, "{train} of {} to train on, {test} to test on, ", train + test)?;
+        match split {
+            None => formatter.write_str("as its folders say"),
+            Some((share, SplitBy::File)) => write!(formatter, "split by file, --split {share}"),
+            Some((share, SplitBy::Speaker)) => write!(formatter, "split by speaker, --split {share}"),
+        }
+    }
 }
 
 /// Plans the feature files of all recordings under `audio_dir`.
@@ -138,7 +151,8 @@ pub fn plan(audio_dir: &Path, target_dir: &Path, options: &PlanOptions) -> Resul
         items.push(Item { input: audio_dir.join(relative), output, elsewhere });
     }
     let below = |side: &str| items.iter().filter(|item| item.output.starts_with(target_dir.join(side))).count();
-    let sides = Sides { train: below("train"), test: below("test"), given: is_split };
+    let split = (!is_split).then_some((options.split, options.split_by));
+    let sides = Sides { train: below("train"), test: below("test"), split };
     let notes = notes(audio_dir, &files, &sides, options);
     Ok(Plan { items, sides, notes, unreadable })
 }
@@ -147,7 +161,7 @@ pub fn plan(audio_dir: &Path, target_dir: &Path, options: &PlanOptions) -> Resul
 fn notes(audio_dir: &Path, files: &[PathBuf], sides: &Sides, options: &PlanOptions) -> Vec<String> {
     let (mut notes, usual) = (Vec::new(), PlanOptions::default());
     let audio = audio_dir.display();
-    if sides.given && (options.split, options.split_by) != (usual.split, usual.split_by) {
+    if sides.split.is_none() && (options.split, options.split_by) != (usual.split, usual.split_by) {
         notes.push(format!(
             "{audio} has train/ or test/, which stay as they are: --split and --split-by change nothing"
         ));
@@ -156,7 +170,7 @@ fn notes(audio_dir: &Path, files: &[PathBuf], sides: &Sides, options: &PlanOptio
     let inner = || {
         files.iter().find_map(|file| file.ancestors().skip(1).find(|&folder| folder.file_name().is_some_and(is_side)))
     };
-    if let (false, Some(folder)) = (sides.given, inner()) {
+    if let (Some(_), Some(folder)) = (sides.split, inner()) {
         let fix = match folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             Some(parent) => format!("give {} as the audio folder", audio_dir.join(parent).display()),
             None => "let the folder's name be in small letters".into(),
@@ -166,7 +180,7 @@ fn notes(audio_dir: &Path, files: &[PathBuf], sides: &Sides, options: &PlanOptio
             audio_dir.join(folder).display()
         ));
     }
-    let fix = if sides.given { "put some into" } else { "give more recordings or another --split, for" };
+    let fix = if sides.split.is_none() { "put some into" } else { "give more recordings or another --split, for" };
     for (count, side) in [(sides.train, "train"), (sides.test, "test")] {
         if count == 0 {
             notes

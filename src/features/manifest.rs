@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::corpus::{Item, key};
 use super::{Contents, FeatureConfig};
-use crate::beside::{create_folder, leftover};
+use crate::beside::{create_folder, leftover, remove_if_there};
 use crate::{Error, Result};
 
 /// What all files of one target folder have in common.
@@ -250,6 +250,14 @@ impl Manifest {
         found
     }
 
+    /// Removes what is [`left_over`](Self::left_over); another shard may do so at the same time.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a file cannot be removed.
+    pub fn prune(left_over: &[PathBuf]) -> Result<()> {
+        left_over.iter().try_for_each(|path| remove_if_there(path))
+    }
+
     /// Whether the file at `output` is the one that this manifest has for the recording, and may be replaced.
     pub fn knows(&self, item: &Item, output: &Path) -> bool {
         self.lines.get(&key(&item.input)).is_some_and(|line| line.output == self.name(output))
@@ -293,10 +301,7 @@ fn retire(path: &Path) -> Result<()> {
     // Shared, as other shards may be about to remove it too.
     match File::open(path).map(|file| file.try_lock_shared()) {
         Ok(Err(TryLockError::WouldBlock)) => Err(in_use(path)),
-        Ok(_) => match fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
-            _ => Ok(()),
-        },
+        Ok(_) => remove_if_there(path),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io(path)(error)),
     }

@@ -21,7 +21,7 @@ pub struct Pair {
 }
 
 /// Two files, or the files of two folders that have the same relative path but for the ending, by name. Outputs without a
-/// reference are warned about; references without an output are not.
+/// reference and references without an output are warned about.
 ///
 /// # Errors
 /// If one is not there, one is a file and the other a folder, a folder holds no such files or two of one name, nothing
@@ -49,37 +49,31 @@ pub fn pairs(reference: &Path, output: &Path) -> Result<Vec<Pair>> {
         is_audio(path) || is_features(path)
     })?;
     let outputs = by_name(output, ".wav, .ogg, .flac or .mp3", is_audio)?;
-    let alone: Vec<&PathBuf> =
-        outputs.iter().filter(|(name, _)| !references.contains_key(*name)).map(|(_, path)| path).collect();
-    let nothing = alone.len() == outputs.len();
-    if let (Some(first), false) = (alone.first(), nothing) {
-        let (count, of) = (alone.len(), reference.display());
-        tracing::warn!(
-            "{count} of {} outputs have no reference in {of}, {} among them",
-            outputs.len(),
-            first.display()
-        );
-    }
-    let without: Vec<&PathBuf> =
-        references.iter().filter(|(name, _)| !outputs.contains_key(*name)).map(|(_, path)| path).collect();
-    if let (Some(first), false) = (without.first(), nothing) {
-        let (count, of) = (without.len(), output.display());
-        tracing::warn!(
-            "{count} of {} references have no output in {of}, {} among them",
-            references.len(),
-            first.display()
-        );
-    }
-    if nothing {
+    let alone = missing(&outputs, &references);
+    if alone.len() == outputs.len() {
         let message =
             format!("none of its {} sounds has a reference of the same name in {}", outputs.len(), reference.display());
         return Err(Error::file(output, message));
     }
+    warn_of(&alone, outputs.len(), "outputs have no reference", reference);
+    warn_of(&missing(&references, &outputs), references.len(), "references have no output", output);
     let pair = |(name, output): (String, PathBuf)| {
         let reference = references.get(&name)?.clone();
         Some(Pair { name, reference, output })
     };
     Ok(outputs.into_iter().filter_map(pair).collect())
+}
+
+/// The files of one folder that have no namesake in the other.
+fn missing<'a>(files: &'a BTreeMap<String, PathBuf>, others: &BTreeMap<String, PathBuf>) -> Vec<&'a PathBuf> {
+    files.iter().filter(|(name, _)| !others.contains_key(*name)).map(|(_, path)| path).collect()
+}
+
+fn warn_of(alone: &[&PathBuf], of: usize, what: &str, folder: &Path) {
+    if let Some(first) = alone.first() {
+        let (count, folder, first) = (alone.len(), folder.display(), first.display());
+        tracing::warn!("{count} of {of} {what} in {folder}, {first} among them");
+    }
 }
 
 /// The wanted files below a folder by their relative paths without ending.

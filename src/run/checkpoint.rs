@@ -1,10 +1,11 @@
 //! One saved moment of a run: `step-N/` with `run.json`, `model.safetensors`, `optimizer.safetensors` and `manifest.json`,
 //! which has the size and SHA-256 of the others. Nothing is believed of a file that is not exactly as it was saved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -145,6 +146,13 @@ pub struct Checkpoint {
     pub about: About,
 }
 
+/// Whether nothing was said yet of which checkpoint of a run is used; from now on something was.
+pub(super) fn is_news(run: &Path) -> bool {
+    static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let run = run.canonicalize().unwrap_or_else(|_| run.to_path_buf());
+    TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(run)
+}
+
 impl Checkpoint {
     /// Opens a checkpoint folder.
     ///
@@ -188,11 +196,11 @@ impl Checkpoint {
         }
     }
 
-    /// Says that another checkpoint of the run has a lesser test loss, where one is there.
+    /// Says that another checkpoint of the run has a lesser test loss, where one is there: once, and not to who trains the run.
     fn tell_of_better(&self) {
         let Some(best) = self.about.best.as_ref().filter(|best| best.step != self.about.step) else { return };
         let better = self.path.with_file_name(format!("step-{:08}", best.step));
-        if better.is_dir() {
+        if better.is_dir() && self.run_folder().is_ok_and(|run| is_news(&run)) {
             tracing::info!(
                 "the newest checkpoint is used, {}; the least test loss is that of {}, which can be named instead",
                 self.path.display(),

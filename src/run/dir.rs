@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::remove_folder;
+use super::checkpoint::{is_news, remove_folder};
 use super::tensors::NamedTensors;
 use super::{About, Checkpoint};
 use crate::beside::create_folder;
@@ -58,6 +58,7 @@ impl RunDir {
                 fs::rename(self.path.join(&name), &place).map_err(Error::io(&place))?;
             }
         }
+        is_news(&self.path); // who trains it uses the newest checkpoint
         Ok(RunLock { _file: file })
     }
 

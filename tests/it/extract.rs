@@ -216,6 +216,7 @@ fn shards_share_a_target_and_together_do_everything_once() {
     // A shard to which no recording falls has done its part.
     let said = succeed("extract-features", &[&paths[..], &["--shard", "7/8"]].concat());
     assert!(said.contains("0 recordings: 0 feature files written, 0 current, 0 failed"), "{said}");
+    succeed("extract-features", &[&paths[..], &["--shard", "7/8", "--dry-run"]].concat());
 }
 
 #[test]
@@ -293,6 +294,11 @@ fn what_earlier_runs_left_of_other_recordings_is_named_and_removed_when_asked() 
         features(target.path()),
         ["test/ann/2.feat.npz", "test/bob/2.feat.npz", "train/ann/1.feat.npz", "train/own.feat.npz"]
     );
+    // A command that is refused removes nothing.
+    fs::remove_file(audio.path().join("train/ann/1.wav")).unwrap();
+    fs::copy(audio.path().join("test/ann/2.wav"), audio.path().join("train/own.wav")).unwrap();
+    assert_eq!(run("extract-features", &[text(audio.path()), text(target.path()), "--prune"]).code, Some(1));
+    assert!(target.path().join("train/ann/1.feat.npz").exists());
     // Another folder's are its own affair.
     let other = recordings(&["train/carla/1.wav", "test/carla/2.wav"]);
     let said = run("extract-features", &[text(other.path()), text(target.path()), "--prune"]);

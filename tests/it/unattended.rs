@@ -254,14 +254,19 @@ fn bad_steps_in_a_row_put_the_run_back_once_at_half_the_learning_rate() {
     assert_eq!(run.latest_sound(13).unwrap().unwrap().about.step, 5);
 }
 
+/// Trains until the first evaluation, amid which it is asked to stop.
+fn interrupt_evaluation(run: &RunDir) {
+    let stop = AtomicUsize::new(0);
+    let (mut session, mut task) = vae(run, []);
+    task.stops = Some(&stop);
+    assert_eq!(fit(&mut task, &mut session, run, &LIMITS, &stop, &mut |_| {}).unwrap(), Outcome::Interrupted);
+}
+
 #[test]
 fn an_interrupted_evaluation_is_not_recorded_and_done_when_the_run_goes_on() {
     let folder = TempDir::new().unwrap();
     let run = RunDir::at(folder.path());
-    let stop = AtomicUsize::new(0);
-    let (mut session, mut task) = vae(&run, []);
-    task.stops = Some(&stop);
-    assert_eq!(fit(&mut task, &mut session, &run, &LIMITS, &stop, &mut |_| {}).unwrap(), Outcome::Interrupted);
+    interrupt_evaluation(&run);
     let (mut resumed, mut task) = vae(&run, []);
     assert_eq!((resumed.about.step, resumed.about.tested), (10, 0));
     assert_eq!(train(&run, &mut resumed, &mut task).0.unwrap(), Outcome::Finished);
@@ -355,16 +360,17 @@ fn the_best_evaluation_is_saved_and_who_uses_the_run_is_told_of_it() {
     let (of_run, of_best) = (inspect(&run), inspect(&saved.path));
     assert!(of_run.contains(&format!("the least test loss is that of {}", saved.path.display())), "{of_run}");
     assert!(of_best.is_empty(), "{of_best}");
+    // Once, however often a command opens the run.
+    let page = folder.path().join("page.html");
+    let said = crate::env::run("evaluate", &["report", text(&run), "-o", text(&page), "--device", "cpu"]).err;
+    assert_eq!(said.matches("the newest checkpoint is used").count(), 1, "{said}");
 }
 
 #[test]
 fn an_evaluation_that_is_made_up_for_and_diverges_puts_the_run_back_too() {
     let folder = TempDir::new().unwrap();
     let run = RunDir::at(folder.path());
-    let stop = AtomicUsize::new(0);
-    let (mut session, mut task) = vae(&run, []);
-    task.stops = Some(&stop);
-    assert_eq!(fit(&mut task, &mut session, &run, &LIMITS, &stop, &mut |_| {}).unwrap(), Outcome::Interrupted);
+    interrupt_evaluation(&run);
     let (mut session, mut task) = vae(&run, []);
     task.infinite_tests = true;
     let (outcome, told) = train(&run, &mut session, &mut task);
